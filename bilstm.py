@@ -1,0 +1,90 @@
+"""The student: Embedding → one bidirectional LSTM layer → tanh of both final hidden states → Linear.
+
+The shape is the article's: 512-wide embeddings, 512 units a direction, 15 classes (Tang et al. 2019, arXiv 1903.12136,
+use the same kind of network). This file imports torch and transformers only: every checkpoint carries a copy of it.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pack_padded_sequence
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+
+class BiLSTMConfig(PreTrainedConfig):
+    """`vocab_size` counts every token, those added later too: `len(tokenizer)`."""
+
+    model_type = "bilstm"
+
+    def __init__(
+        self,
+        vocab_size: int = 8000,
+        embedding_size: int = 512,
+        hidden_size: int = 512,
+        pad_token_id: int = 0,
+        unk_token_id: int = 1,
+        **kwargs,
+    ) -> None:
+        self.vocab_size = vocab_size
+        self.embedding_size = embedding_size
+        self.hidden_size = hidden_size  # units of one direction
+        self.unk_token_id = unk_token_id
+        super().__init__(pad_token_id=pad_token_id, **kwargs)
+
+
+class BiLSTMForSequenceClassification(PreTrainedModel):
+    config_class = BiLSTMConfig
+
+    def __init__(self, config: BiLSTMConfig) -> None:
+        super().__init__(config)
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
+        self.lstm = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True, bidirectional=True)
+        self.classifier = nn.Linear(2 * config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # torch's own start (embeddings of standard deviation 1) in place of transformers' 0.02.
+        if isinstance(module, nn.Embedding | nn.LSTM | nn.Linear):
+            module.reset_parameters()
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_
+    ) -> SequenceClassifierOutput:
+        """`input_ids`, `attention_mask` (batch, length), `labels` (batch,) → `logits` (batch, classes), and `loss`.
+
+        Padding stands at the end of a row. A row without a token is read as one unknown token.
+        """
+        input_ids = input_ids.long()
+        mask = input_ids != self.config.pad_token_id if attention_mask is None else attention_mask.bool()
+        if input_ids.shape[1] == 0:
+            input_ids = input_ids.new_full((len(input_ids), 1), self.config.pad_token_id)
+            mask = torch.zeros_like(input_ids, dtype=torch.bool)
+        lengths = mask.sum(1)  # (batch,)
+        first = torch.where(lengths == 0, self.config.unk_token_id, input_ids[:, 0])
+        input_ids = torch.cat([first.unsqueeze(1), input_ids[:, 1:]], dim=1)
+        packed = pack_padded_sequence(
+            self.embedding(input_ids), lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
+        )
+        _, (final, _) = self.lstm(packed)  # (2, batch, hidden_size): forward, backward
+        logits = self.classifier(torch.tanh(torch.cat([final[0], final[1]], dim=1)))  # (batch, classes)
+        loss = None if labels is None else cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+def new_student(tokenizer: PreTrainedTokenizerBase, labels: dict[int, str]) -> BiLSTMForSequenceClassification:
+    """A student with random weights for the tokens of `tokenizer` and the classes 0… → original label."""
+    config = BiLSTMConfig(len(tokenizer), id2label=labels, label2id={label: number for number, label in labels.items()})
+    return BiLSTMForSequenceClassification(config)
+
+
+BiLSTMConfig.register_for_auto_class()
+BiLSTMForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
+AutoConfig.register("bilstm", BiLSTMConfig, exist_ok=True)
+AutoModelForSequenceClassification.register(BiLSTMConfig, BiLSTMForSequenceClassification, exist_ok=True)

@@ -1,0 +1,151 @@
+"""Character normalisation: HanLP's CharTable, or general rules that come close to it.
+
+HanLP's `CharTable.convert` maps single UTF-16 characters: Traditional to Simplified, full to half width, upper to lower
+case, every kind of space to a space, and some punctuation. It needs Java and some 600 MB of data, so it is asked once,
+in a process of its own, for the whole table; the table is applied with `str.translate` from then on.
+
+Run as a script, `python normalization.py FILE`, this module is that process: it writes HanLP's table to FILE as JSON.
+
+HanLP: https://github.com/hankcs/HanLP (Apache-2.0).   OpenCC: https://github.com/BYVoid/OpenCC (Apache-2.0).
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unicodedata
+from pathlib import Path
+
+import sentencepiece
+from opencc import OpenCC
+from sentencepiece.sentencepiece_model_pb2 import NormalizerSpec
+from tokenizers import normalizers
+
+# Every UTF-16 unit that is a character by itself; NUL ends a string in half of the libraries on the way.
+CHARACTERS = [chr(code) for code in range(1, 0x10000) if not 0xD800 <= code <= 0xDFFF]
+
+# What HanLP does to punctuation, which neither Unicode nor OpenCC asks for.
+PUNCTUATION = {
+    **dict.fromkeys("“”「」", '"'),
+    "『": "‘",
+    "』": "’",
+    "、": ",",
+    **dict.fromkeys("【[«〈〔{", "《"),
+    **dict.fromkeys("】]»〉〕}", "》"),
+    **dict(zip("①②③④⑤⑥⑦⑧⑨⑩", "一二三四五六七八九十", strict=True)),
+}
+
+
+class HanLPUnavailable(Exception):
+    """HanLP could not be asked for its table; the message says why, in one line."""
+
+
+class CharTable:
+    """Character → normalised character, one for one, so that a text keeps its length.
+
+    `source` says where `table` comes from, "HanLP" or "built-in"; characters that are not in `table` stay as they are.
+    """
+
+    def __init__(self, source: str, table: dict[str, str]) -> None:
+        self.source = source
+        self.table = table
+        self._translation = str.maketrans(table)
+
+    def convert(self, text: str) -> str:
+        """`text` with every character replaced once, as HanLP's `CharTable.convert` does."""
+        return text.translate(self._translation)
+
+    def fixed_point(self) -> dict[str, str]:
+        """The table applied until nothing changes: normalising an already normalised text leaves it as it is.
+
+        HanLP's table is not at rest after one application for 23 characters (働 → 動, and 動 → 动). A chain that runs
+        in a circle ends at the circle's smallest character.
+        """
+        result = {}
+        for character in self.table:
+            chain = [character]
+            while (following := self.table.get(chain[-1], chain[-1])) not in chain:
+                chain.append(following)
+            result[character] = min(chain[chain.index(following) :])
+        return {old: new for old, new in result.items() if old != new}
+
+    def normalizer(self) -> normalizers.Normalizer:
+        """The fixed point as a `tokenizers` normaliser: one look-up a character, however large the table.
+
+        sentencepiece compiles the table into the character map that `tokenizers.normalizers.Precompiled` takes.
+        """
+        sentencepiece.set_min_log_level(1)  # its notes on loading a table are for its developers
+        rules = sentencepiece.SentencePieceNormalizer(norm_map=sorted(self.fixed_point().items()))
+        spec = NormalizerSpec.FromString(rules.serialized_normalizer_spec())
+        return normalizers.Precompiled(spec.precompiled_charsmap)
+
+
+def builtin_table() -> CharTable:
+    """A table by general rules: OpenCC's t2s, Unicode NFKC, lower case, PUNCTUATION.
+
+    A rule whose result is not one character of the basic plane leaves the character as it is.
+    """
+
+    def one(new: str, old: str) -> str:
+        return new if len(new) == 1 and new < "\U00010000" else old
+
+    traditional_to_simplified = OpenCC("t2s")
+    table = {}
+    for character in CHARACTERS:
+        if character.isspace():
+            normalised = " "
+        else:
+            normalised = one(unicodedata.normalize("NFKC", character), character)
+            normalised = one(traditional_to_simplified.convert(normalised), normalised)
+            normalised = one(normalised.lower(), normalised)
+        normalised = PUNCTUATION.get(character, PUNCTUATION.get(normalised, normalised))
+        if normalised != character:
+            table[character] = normalised
+    return CharTable("built-in", table)
+
+
+def hanlp_table(timeout: float) -> CharTable:
+    """HanLP's own table, read by a child process within `timeout` seconds.
+
+    Raises HanLPUnavailable where there is no Java, no HanLP data and no way to download them, or the time runs out.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        output = Path(directory) / "table.json"
+        try:
+            child = subprocess.run(
+                [sys.executable, str(Path(__file__).resolve()), str(output)],
+                timeout=timeout,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                cwd=directory,
+                env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+            )
+        except subprocess.TimeoutExpired:
+            raise HanLPUnavailable(f"no answer within {timeout:.0f} s") from None
+        if child.returncode != 0 or not output.exists():
+            last_words = child.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise HanLPUnavailable(last_words[-1].strip() if last_words else f"exit status {child.returncode}")
+        return CharTable("HanLP", json.loads(output.read_text(encoding="utf-8")))
+
+
+def write_hanlp_table(output: Path) -> None:
+    """The child process of `hanlp_table`. Importing pyhanlp starts a Java machine and may download HanLP first."""
+    import socket
+    import ssl
+    import webbrowser
+
+    socket.setdefaulttimeout(30)  # seconds; a silent server must not hold us for ever
+    webbrowser.open = webbrowser.open_new = webbrowser.open_new_tab = lambda *_, **__: False
+    ssl._create_unverified_context = ssl.create_default_context  # pyhanlp switches verification off by this name
+
+    from pyhanlp import JClass
+
+    convert = JClass("com.hankcs.hanlp.dictionary.other.CharTable").convert
+    table = {character: str(convert(character)) for character in CHARACTERS}
+    table = {old: new for old, new in table.items() if old != new}
+    output.write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_hanlp_table(Path(sys.argv[1]))

@@ -1,0 +1,87 @@
+"""The student model: its shape, its independence of padding and order, and its life as a transformers checkpoint."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
+
+
+@pytest.fixture
+def model() -> BiLSTMForSequenceClassification:
+    torch.manual_seed(0)
+    return BiLSTMForSequenceClassification(BiLSTMConfig(vocab_size=100, num_labels=15)).eval()
+
+
+def test_shape_is_the_articles(model):
+    shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
+    assert shapes["embedding.weight"] == (100, 512)
+    assert shapes["lstm.weight_hh_l0"] == shapes["lstm.weight_hh_l0_reverse"] == (4 * 512, 512)
+    assert shapes["classifier.weight"] == (15, 1024)
+    assert not any("l1" in name for name in shapes)
+
+
+def test_logits_are_those_of_tanh_of_both_final_states(model):
+    input_ids = torch.tensor([[7, 8, 9]])
+    forward = torch.nn.LSTM(512, 512, batch_first=True)
+    backward = torch.nn.LSTM(512, 512, batch_first=True)
+    weights = model.lstm.state_dict()
+    forward.load_state_dict({name: value for name, value in weights.items() if not name.endswith("_reverse")})
+    backward.load_state_dict(
+        {name.removesuffix("_reverse"): value for name, value in weights.items() if name.endswith("_reverse")}
+    )
+    embedded = model.embedding(input_ids)
+    final = torch.cat([forward(embedded)[0][:, -1], backward(embedded.flip(1))[0][:, -1]], dim=1)
+    torch.testing.assert_close(model(input_ids).logits, model.classifier(final.tanh()))
+
+
+@pytest.mark.parametrize("rows", [[[5, 6, 7], [8], [9, 10]], [[8], [5, 6, 7, 11, 12]], [[8]]])
+def test_a_sentence_has_the_same_logits_in_every_batch(model, rows):
+    width = max(map(len, rows)) + 2
+    input_ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    logits = model(input_ids, mask).logits
+    for row, expected in zip(rows, logits, strict=True):
+        torch.testing.assert_close(model(torch.tensor([row])).logits[0], expected)
+
+
+def test_an_empty_sentence_is_one_unknown_token(model):
+    unknown = model(torch.tensor([[1]])).logits
+    torch.testing.assert_close(
+        model(torch.tensor([[0, 0], [5, 6]]), torch.tensor([[0, 0], [1, 1]])).logits[:1], unknown
+    )
+    torch.testing.assert_close(model(torch.empty(1, 0, dtype=torch.long)).logits, unknown)
+
+
+def test_loss_is_cross_entropy_and_needs_labels(model):
+    input_ids, labels = torch.tensor([[5, 6], [7, 8]]), torch.tensor([3, 14])
+    output = model(input_ids, labels=labels)
+    torch.testing.assert_close(output.loss, torch.nn.functional.cross_entropy(output.logits, labels))
+    assert model(input_ids).loss is None
+
+
+def test_a_checkpoint_of_the_run_loads_here(finished):
+    directory = next((finished / "model3").glob("*-*"))
+    model = AutoModelForSequenceClassification.from_pretrained(directory)
+    assert isinstance(model, BiLSTMForSequenceClassification)
+    assert model.config.id2label == {0: "100", 1: "103", 2: "109"}
+    assert not list(directory.glob("*.bin")) and not list(directory.glob("*.pt"))
+    tokens = AutoTokenizer.from_pretrained(directory).tokenize("為什麼 NBA 2018年 iphone Qwertz")
+    assert "[UNK]" not in tokens
+
+
+def test_a_checkpoint_classifies_from_anywhere_with_a_pipeline(finished, tmp_path):
+    directory = next((finished / "model3").glob("*-*"))
+    code = (
+        "from transformers import pipeline\n"
+        f"classify = pipeline('text-classification', {str(directory)!r}, trust_remote_code=True)\n"
+        "print(classify('球队 NBA 冠军')[0]['label'] in ('100', '103', '109'))"
+    )
+    # -I: without this repository on the path, so that the code in the checkpoint has to do
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert result.stdout == "True\n", result.stderr

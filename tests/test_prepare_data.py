@@ -1,0 +1,188 @@
+"""Stage 1: the files it reads, the files it writes, and what it says about wrong ones."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas
+import pytest
+from conftest import ROOT, run_script
+from datasets import load_from_disk
+from transformers import AutoTokenizer
+
+import prepare_data
+
+real_data = pytest.mark.skipif(not (ROOT / "tnews" / "train.json").exists(), reason="tnews/ is not here")
+
+
+def digests(directory: Path) -> dict[str, str]:
+    files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_writes_what_the_next_stages_read(small_tnews, capsys):
+    prepare_data.main()
+    data = load_from_disk("data")
+    assert {name: split.num_rows for name, split in data.items()} == {
+        "train": 300,
+        "valid": 60,
+        "test": 30,
+        "test1.0": 30,
+    }
+    assert data["train"].column_names == data["valid"].column_names == ["label", "sentence"]
+    assert data["test"].column_names == ["id", "sentence"]
+    first = json.loads(Path("tnews/train.json").read_text(encoding="utf-8").splitlines()[0])
+    assert data["train"][0] == {
+        "label": 0,
+        "sentence": first["sentence"].lower().translate(str.maketrans("發現，？！", "发现,?!")),
+    }
+    labels = pandas.read_csv("data/label.csv", index_col=0)
+    assert labels.index.tolist() == [100, 103, 109]
+    assert labels["label"].tolist() == [0, 1, 2]
+    assert labels["label_desc"].tolist() == ["news_story", "news_sports", "news_tech"]
+    assert json.loads(Path("data/char_table.json").read_text(encoding="utf-8"))["source"] == "built-in"
+    printed = capsys.readouterr().out
+    assert "HanLP could not be started" in printed and "install Java" in printed
+    assert "train 300, valid 60, test 30, test1.0 30" in printed
+
+
+def test_vocabulary_counts_characters_and_whole_latin_words(small_tnews):
+    prepare_data.main()
+    vocabulary = Path("data/vocab.txt").read_text(encoding="utf-8").splitlines()
+    assert vocabulary[:5] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    assert {"nba", "iphone", "2018", "球", "?", "a", "##a", "0", "##9"} <= set(vocabulary)
+    assert not {"", " ", "球队"} & set(vocabulary)
+    assert len(vocabulary) == len(set(vocabulary))
+
+
+@pytest.fixture
+def tokenizer(small_tnews):
+    prepare_data.main()
+    return AutoTokenizer.from_pretrained("data/tokenizer")
+
+
+def test_no_latin_word_and_no_number_is_unknown(tokenizer):
+    edit(Path("tnews/train.json"), "NBA", "A股大涨，A股大涨。A股大涨！NBA")
+    prepare_data.main()
+    tokens = AutoTokenizer.from_pretrained("data/tokenizer").tokenize("A股大涨2018年NBA iphone")
+    assert tokens == ["a", "股", "大", "涨", "2018", "年", "nba", "iphone"]
+    assert tokenizer.tokenize("Qwertz1234567890" * 20).count("[UNK]") == 0
+
+
+def test_raw_and_normalised_sentences_have_the_same_ids_and_no_special_tokens(tokenizer):
+    raw, normalised = "發現　ＮＢＡ，為什麼？", "发现 nba,为什么?"
+    assert tokenizer(raw)["input_ids"] == tokenizer(normalised)["input_ids"]
+    assert tokenizer("今天")["input_ids"] == tokenizer.convert_tokens_to_ids(["今", "天"])
+    assert set(tokenizer("今天")) == {"input_ids", "attention_mask"}
+    assert tokenizer("  ")["input_ids"] == []
+
+
+def test_same_input_same_bytes(small_tnews):
+    results = []
+    for seed in ("1", "2"):
+        subprocess.run(
+            [sys.executable, ROOT / "prepare_data.py"],
+            check=True,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            timeout=300,
+        )
+        results.append(digests(Path("data")))
+    assert results[0] == results[1]
+
+
+def test_array_of_labels_and_byte_order_marks_change_nothing(small_tnews):
+    prepare_data.main()
+    before = digests(Path("data"))
+    labels = Path("tnews/labels.json")
+    rows = [json.loads(line) for line in labels.read_text(encoding="utf-8").splitlines()]
+    labels.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    for path in Path("tnews").iterdir():
+        path.write_text(path.read_text(encoding="utf-8").replace("\n", "\r\n"), encoding="utf-8-sig", newline="")
+    prepare_data.main()
+    assert digests(Path("data")) == before
+
+
+def test_test_files_are_optional(small_tnews):
+    Path("tnews/test.json").unlink()
+    Path("tnews/test1.0.json").unlink()
+    prepare_data.main()
+    assert set(load_from_disk("data")) == {"train", "valid"}
+
+
+WRONG_INPUT = {
+    "missing file": (lambda t: (t / "dev.json").unlink(), "tnews/dev.json is missing"),
+    "not JSON": (lambda t: edit(t / "train.json", '\n{"label"', '\n{label"'), "tnews/train.json, line 2: not JSON"),
+    "not an object": (lambda t: edit(t / "dev.json", "{", "7\n{"), "tnews/dev.json, line 1: not a JSON object"),
+    "unknown label": (
+        lambda t: edit(t / "dev.json", '"label": "103"', '"label": "999"'),
+        "tnews/dev.json, line 2: label '999' is not in tnews/labels.json",
+    ),
+    "no sentence": (
+        lambda t: edit(t / "train.json", '"sentence"', '"text"'),
+        "tnews/train.json, line 1: no field 'sentence'",
+    ),
+    "null sentence": (
+        lambda t: (t / "test.json").write_text('{"id": 0, "sentence": null}'),
+        "tnews/test.json, line 1: 'sentence' is not text",
+    ),
+    "label twice": (lambda t: edit(t / "labels.json", '"103"', '"100"'), "label 100 stands there twice"),
+    "empty file": (lambda t: (t / "train.json").write_text("\n"), "tnews/train.json is empty"),
+    "not UTF-8": (lambda t: (t / "train.json").write_bytes("标题".encode("gb18030")), "tnews/train.json is not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_INPUT)
+def test_wrong_input_is_named_and_earlier_data_stay(small_tnews, case):
+    prepare_data.main()
+    before = digests(Path("data"))
+    spoil, message = WRONG_INPUT[case]
+    spoil(Path("tnews"))
+    with pytest.raises(SystemExit) as stop:
+        prepare_data.main()
+    assert message in stop.value.code and "\n" not in stop.value.code
+    assert digests(Path("data")) == before
+
+
+def test_from_the_shell_a_mistake_is_one_sentence_and_exit_status_1(small_tnews):
+    Path("tnews/train.json").unlink()
+    result = run_script("prepare_data.py", small_tnews)
+    assert (result.returncode, result.stderr) == (
+        1,
+        "tnews/train.json is missing: put it there, or remove tnews/ to have it downloaded.\n",
+    )
+
+
+def test_downloads_what_is_missing(small_tnews, monkeypatch):
+    shutil.make_archive("public", "zip", "tnews")
+    shutil.rmtree("tnews")
+    monkeypatch.setattr(prepare_data, "URL", Path("public.zip").resolve().as_uri())
+    prepare_data.main()
+    assert load_from_disk("data")["train"].num_rows == 300
+
+
+def test_failed_download_says_what_to_put_where(scratch, monkeypatch):
+    monkeypatch.setattr(prepare_data, "URL", (scratch / "missing.zip").as_uri())
+    with pytest.raises(SystemExit, match=r"could not be downloaded .* tnews/labels.json, tnews/train.json and"):
+        prepare_data.main()
+    assert not Path("tnews").exists()
+
+
+@real_data
+def test_real_data(scratch):
+    Path("tnews").symlink_to(ROOT / "tnews")
+    prepare_data.main()
+    data = load_from_disk("data")
+    assert (data["train"].num_rows, data["valid"].num_rows, data["test"].num_rows) == (53_360, 10_000, 10_000)
+    tokenizer = AutoTokenizer.from_pretrained("data/tokenizer")
+    ids = [number for row in tokenizer(data["valid"]["sentence"][:])["input_ids"] for number in row]
+    assert ids.count(tokenizer.unk_token_id) / len(ids) <= 0.005

@@ -1,0 +1,179 @@
+"""All five stages and the report, after one run on a small set."""
+
+import json
+from pathlib import Path
+
+import pandas
+import pytest
+import torch
+from conftest import run_script
+from datasets import load_from_disk
+
+import distill
+import finetune_bert
+import predict_test
+import prepare_data
+import report
+import train_bilstm
+from artifacts import best_checkpoint, load_classifier, load_labels
+from training import predict_logits
+
+STAGES = [finetune_bert, train_bilstm, distill, predict_test]
+
+
+@pytest.mark.parametrize("directory", ["model1", "model2", "model3"])
+def test_every_checkpoint_reloaded_gives_the_accuracy_in_its_name(finished, directory):
+    valid = load_from_disk("data")["valid"]
+    checkpoints = sorted(Path(directory).glob("*-*"))
+    assert len(checkpoints) == len(pandas.read_csv(f"{directory}/history.csv"))
+    for checkpoint in checkpoints:
+        model, tokenizer = load_classifier(checkpoint, load_labels())
+        predicted = predict_logits(model, tokenizer, valid["sentence"][:], 128, 32).argmax(1)
+        accuracy = (predicted == torch.tensor(valid["label"][:])).float().mean().item()
+        assert f"{accuracy:.4f}" == checkpoint.name.split("-")[1]
+
+
+def test_teacher_learns_and_drops_out(finished):
+    history = pandas.read_csv("model1/history.csv")
+    assert history["valid_accuracy"].max() > 0.5  # three classes
+    model, _ = load_classifier(best_checkpoint(Path("model1"), ""), load_labels())
+    assert model.config.hidden_dropout_prob == 0.1
+
+
+def test_best_checkpoint_is_the_most_accurate_then_the_earliest(tmp_path):
+    for name in ("1-0.5000", "2-0.5300", "10-0.5300", "3-0.5299", "4-0.9", "notes-0.9999"):
+        (tmp_path / name).mkdir()
+    assert best_checkpoint(tmp_path, "").name == "2-0.5300"
+
+
+def test_knowledge_is_the_best_teachers_logits_in_the_order_of_train(finished):
+    train, knowledge = load_from_disk("data")["train"], load_from_disk("knowledge")
+    assert knowledge["sentence"][:] == train["sentence"][:]
+    best = best_checkpoint(Path("model1"), "")
+    model, tokenizer = load_classifier(best, load_labels())
+    for row in knowledge.select([0, 1, 150]):
+        inputs = tokenizer(row["sentence"], return_tensors="pt")
+        torch.testing.assert_close(torch.tensor([row["label"]]), model(**inputs).logits, atol=1e-4, rtol=1e-4)
+    assert json.loads(Path("knowledge/origin.json").read_text())["teacher"] == str(best)
+
+
+def test_predictions_are_in_clues_form(finished):
+    for name, split in (("tnews_predict.json", "test"), ("tnews10_predict.json", "test1.0")):
+        lines = Path(name).read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line)["id"] for line in lines] == load_from_disk("data")[split]["id"][:]
+        assert all(set(json.loads(line)) == {"id", "label"} for line in lines)
+        assert {json.loads(line)["label"] for line in lines} <= {"100", "103", "109"}
+        assert lines[0].startswith('{"id": 0, "label": "1')
+
+
+def test_predictions_are_those_of_the_best_student(finished):
+    model, tokenizer = load_classifier(best_checkpoint(Path("model3"), ""), load_labels())
+    for line, row in zip(
+        Path("tnews_predict.json").read_text().splitlines(), load_from_disk("data")["test"], strict=True
+    ):
+        number = model(**tokenizer(row["sentence"], return_tensors="pt")).logits.argmax().item()
+        assert json.loads(line) == {"id": row["id"], "label": load_labels()[number]}
+
+
+def test_the_teacher_can_predict_too(finished, monkeypatch, tmp_path, capsys):
+    teacher = best_checkpoint(Path("model1"), "")
+    monkeypatch.setattr(predict_test, "MODEL", str(teacher))
+    monkeypatch.setattr(predict_test, "OUTPUTS", {"test": tmp_path / "teacher.json"})
+    predict_test.main()
+    assert f"30 predictions of {teacher}" in capsys.readouterr().out
+    assert len((tmp_path / "teacher.json").read_text().splitlines()) == 30
+
+
+def test_rerunning_trains_nothing(finished, capsys):
+    before = {path: path.stat().st_mtime_ns for path in finished.glob("model*/**/*")}
+    for stage in (finetune_bert, train_bilstm, distill):
+        stage.main()
+    assert capsys.readouterr().out.count("is finished with these settings and this data; nothing to do.") == 3
+    assert {path: path.stat().st_mtime_ns for path in finished.glob("model*/**/*")} == before
+
+
+def test_knowledge_is_reused_for_another_student_and_made_anew_for_another_teacher(
+    finished, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(distill, "EPOCHS", 1)
+    monkeypatch.setattr(distill, "BATCH_SIZE", 64)
+    monkeypatch.setattr(distill, "OUTPUT", tmp_path / "again")
+    distill.main()
+    assert "knowledge/ is of this teacher and this data: used again." in capsys.readouterr().out
+    monkeypatch.setattr(distill, "TEACHER", str(best_checkpoint(Path("model2"), "")))
+    monkeypatch.setattr(distill, "OUTPUT", tmp_path / "other")
+    distill.KNOWLEDGE.rename("knowledge-kept")
+    try:
+        Path("knowledge").symlink_to("knowledge-kept")
+        monkeypatch.setattr(distill, "KNOWLEDGE", tmp_path / "knowledge")
+        distill.main()
+        assert json.loads((tmp_path / "knowledge/origin.json").read_text())["teacher"].startswith("model2/")
+    finally:
+        Path("knowledge").unlink()
+        Path("knowledge-kept").rename("knowledge")
+
+
+def test_report_shows_the_three_models_side_by_side(finished, capsys):
+    report.main()
+    printed = capsys.readouterr().out
+    table = report.compare()
+    assert table.index.tolist() == ["teacher", "student alone", "distilled student"]
+    for name, directory in zip(table.index, ("model1", "model2", "model3"), strict=True):
+        assert f"{table.loc[name, 'dev accuracy']:.4f}" == best_checkpoint(Path(directory), "").name.split("-")[1]
+        assert name in printed
+    # No sentence of the small dev set stands in train, so the new rows are all rows.
+    assert table["accuracy, new"].tolist() == table["dev accuracy"].tolist()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_before_stage_1_names_stage_1(scratch, stage):
+    with pytest.raises(SystemExit, match=r"run python prepare_data\.py"):
+        stage.main()
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_stage_before_the_one_it_needs_names_that_one(small_tnews):
+    prepare_data.main()
+    with pytest.raises(SystemExit, match=r"model1/ holds no checkpoint: run python finetune_bert\.py first\."):
+        distill.main()
+    with pytest.raises(SystemExit, match=r"model3/ holds no checkpoint: run python distill\.py first\."):
+        predict_test.main()
+    with pytest.raises(SystemExit, match=r"run python finetune_bert\.py first\."):
+        report.main()
+    assert {path.name for path in small_tnews.iterdir()} == {"tnews", "data"}
+
+
+@pytest.mark.parametrize("name", ["finetune_bert.py", "train_bilstm.py", "distill.py", "predict_test.py", "report.py"])
+def test_from_the_shell_a_mistake_is_one_sentence_and_exit_status_1(scratch, name):
+    result = run_script(name, scratch)
+    assert result.returncode == 1
+    assert "run python prepare_data.py" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_unreachable_hub_says_how_to_get_the_teacher(small_tnews, monkeypatch):
+    prepare_data.main()
+    monkeypatch.setattr(finetune_bert, "MODEL_NAME", "bert-base-chinese")
+    with pytest.raises(SystemExit, match=r"bert-base-chinese could not be loaded .* copy the model's folder"):
+        finetune_bert.main()
+    assert not Path("model1").exists()
+
+
+def test_a_damaged_checkpoint_is_named(finished, tmp_path):
+    damaged = tmp_path / "1-0.5000"
+    damaged.mkdir()
+    for path in best_checkpoint(Path("model3"), "").iterdir():
+        if path.is_file():
+            (damaged / path.name).write_bytes(path.read_bytes()[: 1000 if path.suffix == ".safetensors" else None])
+    with pytest.raises(SystemExit, match=r"1-0\.5000 holds no readable model"):
+        load_classifier(damaged, load_labels())
+
+
+def test_published_bert_layout_loads_whole(finished, capsys, monkeypatch):
+    monkeypatch.setattr(finetune_bert, "MODEL_NAME", "bert")
+    model, tokenizer = finetune_bert.load_teacher(load_labels())
+    assert capsys.readouterr().out == (
+        "bert: starting at random: classifier.bias, classifier.weight; the rest is pretrained.\n"
+    )
+    assert tokenizer.tokenize("今天") == ["今", "天"]
+    assert model.num_labels == 3
