@@ -16,6 +16,7 @@ from datasets import Dataset, DatasetDict, load_from_disk
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import bilstm  # noqa: F401  registers the student with AutoModelForSequenceClassification
+from normalization import CharTable
 
 DATA = Path("data")
 STUDENT_TOKENIZER = DATA / "tokenizer"
@@ -59,6 +60,14 @@ def write_text(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def read_json(path: Path) -> object:
+    """What stands in a JSON file, or None where there is none that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def load_data() -> DatasetDict:
     """The DatasetDict of stage 1: `train` and `valid` (`label` 0…, `sentence`), perhaps `test` and `test1.0`."""
     try:
@@ -77,6 +86,14 @@ def load_labels() -> dict[int, str]:
         return dict(enumerate(table.iloc[:, 0]))
     except (OSError, ValueError) as error:
         raise SystemExit(f"data/label.csv cannot be read ({error}): run python prepare_data.py again.") from None
+
+
+def load_char_table() -> CharTable:
+    """The character table that stage 1 used."""
+    saved = read_json(DATA / "char_table.json")
+    if saved is None:
+        raise SystemExit("data/char_table.json cannot be read: run python prepare_data.py again.")
+    return CharTable(saved["source"], saved["table"])
 
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:

@@ -7,7 +7,6 @@ use the same kind of network). This file imports torch and transformers only: ev
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.nn.utils.rnn import pack_padded_sequence
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -40,12 +39,19 @@ class BiLSTMConfig(PreTrainedConfig):
 
 
 class BiLSTMForSequenceClassification(PreTrainedModel):
+    """The two directions are two LSTMs over padded rows, the backward one over the rows turned round.
+
+    That gives what `nn.LSTM(bidirectional=True)` gives over packed sequences, faster: padding needs no lengths on the
+    CPU, and on CPUs only the padded form is computed by oneDNN, in bf16 where there are units for it.
+    """
+
     config_class = BiLSTMConfig
 
     def __init__(self, config: BiLSTMConfig) -> None:
         super().__init__(config)
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
-        self.lstm = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True, bidirectional=True)
+        self.forward_lstm = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True)
+        self.backward_lstm = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True)
         self.classifier = nn.Linear(2 * config.hidden_size, config.num_labels)
         self.post_init()
 
@@ -66,16 +72,23 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
         if input_ids.shape[1] == 0:
             input_ids = input_ids.new_full((len(input_ids), 1), self.config.pad_token_id)
             mask = torch.zeros_like(input_ids, dtype=torch.bool)
-        lengths = mask.sum(1)  # (batch,)
-        first = torch.where(lengths == 0, self.config.unk_token_id, input_ids[:, 0])
-        input_ids = torch.cat([first.unsqueeze(1), input_ids[:, 1:]], dim=1)
-        packed = pack_padded_sequence(
-            self.embedding(input_ids), lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
-        )
-        _, (final, _) = self.lstm(packed)  # (2, batch, hidden_size): forward, backward
-        logits = self.classifier(torch.tanh(torch.cat([final[0], final[1]], dim=1)))  # (batch, classes)
+        lengths = mask.sum(1, keepdim=True)  # (batch, 1)
+        first = torch.where(lengths == 0, self.config.unk_token_id, input_ids[:, :1])
+        input_ids = torch.cat([first, input_ids[:, 1:]], dim=1)
+        last = (lengths - 1).clamp(min=0)
+        turned_round = input_ids.gather(1, (last - torch.arange(input_ids.shape[1], device=last.device)).clamp(min=0))
+        final = [
+            self.final_state(self.forward_lstm, input_ids, last),
+            self.final_state(self.backward_lstm, turned_round, last),
+        ]
+        logits = self.classifier(torch.tanh(torch.cat(final, dim=1)))  # (batch, classes)
         loss = None if labels is None else cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def final_state(self, lstm: nn.LSTM, input_ids: Tensor, last: Tensor) -> Tensor:
+        """The hidden state (batch, hidden_size) after token `last` (batch, 1) of each row."""
+        states, _ = lstm(self.embedding(input_ids))  # (batch, length, hidden_size)
+        return states.gather(1, last.unsqueeze(2).expand(-1, -1, states.shape[2])).squeeze(1)
 
 
 def new_student(tokenizer: PreTrainedTokenizerBase, labels: dict[int, str]) -> BiLSTMForSequenceClassification:

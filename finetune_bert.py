@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from artifacts import fingerprint, load_data, load_labels, quiet_libraries
-from training import already_done, constants, fit, make_loader
+from training import already_done, constants, fit, make_loader, say
 
 MODEL_NAME = "bert-base-chinese"  # a name on the hub, or a local folder with a model in it
 MAX_LENGTH = 128  # tokens; the longest headline has 145 characters, 99.9% have fewer than 64
@@ -55,7 +55,7 @@ def load_teacher(labels: dict[int, str]) -> tuple[PreTrainedModel, PreTrainedTok
             f"{MODEL_NAME} could not be loaded ({reason}): go online, or copy the model's folder (config.json, "
             "vocab.txt, model.safetensors, tokenizer files) here and set MODEL_NAME in finetune_bert.py to its path."
         ) from None
-    print(f"{MODEL_NAME}: starting at random: {', '.join(sorted(loading['missing_keys']))}; the rest is pretrained.")
+    say(f"{MODEL_NAME}: starting at random: {', '.join(sorted(loading['missing_keys']))}; the rest is pretrained.")
     return model, tokenizer
 
 

@@ -7,6 +7,7 @@ hardware is fast at it, and nothing is read back from the device before the epoc
 import csv
 import io
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -14,10 +15,14 @@ from itertools import count
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import DataLoaderConfiguration
 from datasets import Dataset
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Sampler
 from torchmetrics.classification import MulticlassAccuracy
 from tqdm import tqdm
@@ -26,6 +31,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from artifacts import new_directory, write_text
 
 HISTORY_COLUMNS = ["epoch", "train_loss", "valid_accuracy", "seconds", "samples_per_second"]
+GOES_ON = "the same command, given again, goes on after the last whole epoch"
 LENGTH_POOL = 50  # batches that are sorted by length together: more → less padding, fewer → more random batches
 
 
@@ -110,26 +116,37 @@ def constants(module: dict) -> dict:
 def already_done(directory: Path, settings: dict, epochs: int) -> bool:
     """Looks at what an earlier run left in `directory`, before any work is done.
 
-    True where the same settings have been trained to the end; False where there is nothing. Raises SystemExit where
-    there is something else, naming what differs and the command that moves it away.
+    True where the same settings have been trained to the end; False where there is nothing, or a run that `fit` goes on
+    with. Raises SystemExit where there is something else, naming what differs and the command that moves it away.
     """
-    if not directory.exists() or not any(directory.iterdir()):
+    if not directory.exists() or not any(path.suffix != ".tmp" for path in directory.iterdir()):
         return False
     free = next(name for number in count(1) if not (name := Path(f"{directory}-{number}")).exists())
     move = f"mv {directory} {free}"
     try:
         earlier = json.loads((directory / "run.json").read_text(encoding="utf-8"))["settings"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise SystemExit(f"{directory}/ holds something that is not a finished run: move it away ({move}).") from None
+        raise SystemExit(f"{directory}/ holds something that is not a run of ours: move it away ({move}).") from None
     settings = json.loads(json.dumps(settings))
     different = [name for name in settings | earlier if settings.get(name) != earlier.get(name)]
+    if different == ["EPOCHS"]:
+        raise SystemExit(
+            f"{directory}/ was trained for {earlier['EPOCHS']} epochs, and its learning rate was planned for them: "
+            f"for {epochs}, train anew ({move})."
+        )
     if different:
         changes = ", ".join(f"{name} {earlier.get(name)!r} → {settings.get(name)!r}" for name in different)
         raise SystemExit(f"{directory}/ was trained with other settings or data ({changes}): move it away ({move}).")
     if len(read_history(directory)) < epochs:
-        raise SystemExit(f"{directory}/ holds a run that was stopped before its last epoch: move it away ({move}).")
-    print(f"{directory}/ is finished with these settings and this data; nothing to do.")
+        return False
+    say(f"{directory}/ is finished with these settings and this data; nothing to do.")
     return True
+
+
+def say(text: str) -> None:
+    """Prints `text` once, however many processes there are."""
+    if PartialState().is_main_process:
+        print(text)
 
 
 def read_history(directory: Path) -> list[dict[str, str]]:
@@ -156,7 +173,7 @@ def fit(
     train_loader: DataLoader,
     valid_loader: DataLoader,
     optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
+    schedule: LRScheduler,
     loss_function: Callable[[Tensor, Tensor], Tensor],
     epochs: int,
     settings: dict,
@@ -164,54 +181,150 @@ def fit(
     """Trains `model`, saving `{directory}/{epoch}-{accuracy:.4f}/` and a row of history.csv after every epoch.
 
     `loss_function(logits, labels)` takes (batch, classes) and the loader's labels; `schedule` is stepped every batch.
-    Accuracy is that of `valid_loader`, of this epoch alone.
+    Accuracy is that of `valid_loader`, of this epoch alone. A run that was stopped goes on after its last whole epoch,
+    and ends with the same bytes as one that was not. Raises SystemExit where the loss is no longer a number, or where
+    the disk or the accelerator's memory is full.
     """
     accelerator = make_accelerator()
-    main, batches, classes = accelerator.is_main_process, train_loader.batch_sampler, model.config.num_labels
-    if main:
-        directory.mkdir(parents=True, exist_ok=True)
-        versions = {name: version(name) for name in ("torch", "transformers", "tokenizers", "accelerate", "datasets")}
-        run = {"settings": settings, "versions": versions, "device": str(accelerator.device)}
-        write_text(directory / "run.json", json.dumps(run | {"mixed_precision": accelerator.mixed_precision}, indent=2))
+    batches = train_loader.batch_sampler
+    accelerator.wait_for_everyone()  # the others have looked at the directory before it is written to
     model, optimizer, train_loader, valid_loader = accelerator.prepare(model, optimizer, train_loader, valid_loader)
-    accuracy = MulticlassAccuracy(classes, average="micro").to(accelerator.device)
-    history = []
-    for epoch in range(1, epochs + 1):
-        started = time.perf_counter()
-        batches.set_epoch(epoch)
-        model.train()
-        loss_sum, samples = torch.zeros((), device=accelerator.device), 0
-        with tqdm(total=len(train_loader), desc=f"{directory} {epoch}/{epochs}", disable=not main) as bar:
-            for step, batch in enumerate(train_loader, start=1):
-                labels = batch.pop("labels")
-                loss = loss_function(model(**batch).logits, labels)
-                accelerator.backward(loss)
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad()
-                loss_sum += loss.detach() * len(labels)
-                samples += len(labels)
-                bar.update()
-                if step % 50 == 0:  # reading the loss back waits for the device
-                    bar.set_postfix(loss=f"{loss_sum.item() / samples:.4f}")
-            train_loss = accelerator.reduce(loss_sum / samples, "mean").item()
-            seconds = time.perf_counter() - started
-            model.eval()
-            with torch.inference_mode():
-                for batch in valid_loader:
-                    labels = batch.pop("labels")
-                    accuracy.update(*accelerator.gather_for_metrics((model(**batch).logits, labels)))
-            valid_accuracy = accuracy.compute().item()
-            accuracy.reset()
-            bar.set_postfix(loss=f"{train_loss:.4f}", accuracy=f"{valid_accuracy:.4f}")
-        if main:
-            with new_directory(directory / f"{epoch}-{valid_accuracy:.4f}") as checkpoint:
-                accelerator.unwrap_model(model).save_pretrained(checkpoint)
-                tokenizer.save_pretrained(checkpoint)
+    history = resume(directory, accelerator.unwrap_model(model), optimizer, schedule)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        start_run(directory, accelerator, settings)
+    try:
+        for epoch in range(len(history) + 1, epochs + 1):
+            started = time.perf_counter()
+            batches.set_epoch(epoch)
+            torch.manual_seed(batches.seed * 1_000_003 + 1000 * epoch + accelerator.process_index)  # for dropout
+            bar = tqdm(
+                total=len(train_loader), desc=f"{directory} {epoch}/{epochs}", disable=not accelerator.is_main_process
+            )
+            with bar:
+                train_loss = train_epoch(accelerator, model, train_loader, optimizer, schedule, loss_function, bar)
+                seconds = time.perf_counter() - started
+                valid_accuracy = validate(accelerator, model, valid_loader)
+                bar.set_postfix(loss=f"{train_loss:.4f}", accuracy=f"{valid_accuracy:.4f}")
             speed = len(batches.lengths) / seconds
             row = (epoch, f"{train_loss:.6f}", f"{valid_accuracy:.4f}", f"{seconds:.1f}", f"{speed:.1f}")
-            history.append(dict(zip(HISTORY_COLUMNS, row, strict=True)))
-            write_history(directory, history)
+            history.append(dict(zip(HISTORY_COLUMNS, map(str, row), strict=True)))
+            if accelerator.is_main_process:
+                try:
+                    save_epoch(
+                        directory, accelerator.unwrap_model(model), tokenizer, optimizer, schedule, history, epochs
+                    )
+                except (
+                    OSError,
+                    RuntimeError,
+                    SafetensorError,
+                ) as error:  # torch and safetensors have kinds of their own
+                    raise SystemExit(f"{directory}/{epoch}-… could not be written ({error}); {GOES_ON}.") from None
+    except KeyboardInterrupt:
+        raise SystemExit(f"stopped; {GOES_ON}.") from None
+    except torch.OutOfMemoryError:
+        raise SystemExit(f"{accelerator.device} is out of memory: lower BATCH_SIZE or MAX_LENGTH.") from None
+
+
+def start_run(directory: Path, accelerator: Accelerator, settings: dict) -> None:
+    """Makes the directory and writes run.json."""
+    directory.mkdir(parents=True, exist_ok=True)
+    versions = {name: version(name) for name in ("torch", "transformers", "tokenizers", "accelerate", "datasets")}
+    run = {
+        "settings": settings,
+        "versions": versions,
+        "device": str(accelerator.device),
+        "processes": accelerator.num_processes,
+        "mixed_precision": accelerator.mixed_precision,
+    }
+    write_text(directory / "run.json", json.dumps(run, indent=2))
+
+
+def resume(
+    directory: Path, model: PreTrainedModel, optimizer: AcceleratedOptimizer, schedule: LRScheduler
+) -> list[dict]:
+    """Puts everything back as it was after the last whole epoch; returns the rows of history.csv up to it."""
+    states = sorted(directory.glob("state-*"), key=lambda path: int(path.name.removeprefix("state-")))
+    if not states:
+        return []
+    state = torch.load(states[-1] / "state.pt", map_location="cpu", weights_only=True)
+    history = state["history"]
+    checkpoint = directory / f"{history[-1]['epoch']}-{history[-1]['valid_accuracy']}"
+    model.load_state_dict(load_file(checkpoint / "model.safetensors"))
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    say(f"{directory}/ was stopped after epoch {len(history)}: going on from there.")
+    return history
+
+
+def train_epoch(
+    accelerator: Accelerator,
+    model: nn.Module,
+    loader: DataLoader,
+    optimizer: AcceleratedOptimizer,
+    schedule: LRScheduler,
+    loss_function: Callable[[Tensor, Tensor], Tensor],
+    bar: tqdm,
+) -> float:
+    """One pass over `loader`; returns the mean loss. Raises SystemExit where a loss is not a finite number."""
+    model.train()
+    loss_sum, samples = torch.zeros((), device=accelerator.device), 0
+    broken = torch.zeros((), dtype=torch.long, device=accelerator.device)  # the first step whose loss is not finite
+    for step, batch in enumerate(loader, start=1):
+        labels = batch.pop("labels")
+        loss = loss_function(model(**batch).logits, labels)
+        accelerator.backward(loss)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        loss = loss.detach()
+        loss_sum += loss * len(labels)
+        samples += len(labels)
+        broken = torch.where((broken == 0) & ~loss.isfinite(), step, broken)
+        bar.update()
+        if step % 50 == 0 or step == len(loader):  # reading from the device waits for it
+            if broken:
+                raise SystemExit(f"the loss is {loss:.0f} since {bar.desc}, step {broken}: lower LEARNING_RATE.")
+            bar.set_postfix(loss=f"{loss_sum.item() / samples:.4f}")
+    return accelerator.reduce(loss_sum / samples, "mean").item()
+
+
+def validate(accelerator: Accelerator, model: nn.Module, loader: DataLoader) -> float:
+    """The accuracy on `loader`, every sample counted once over all processes."""
+    model.eval()
+    accuracy = None
+    with torch.inference_mode():
+        for batch in loader:
+            labels = batch.pop("labels")
+            logits, labels = accelerator.gather_for_metrics((model(**batch).logits, labels))
+            if accuracy is None:
+                accuracy = MulticlassAccuracy(logits.shape[1], average="micro").to(accelerator.device)
+            accuracy.update(logits, labels)
+    return accuracy.compute().item()
+
+
+def save_epoch(
+    directory: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    optimizer: AcceleratedOptimizer,
+    schedule: LRScheduler,
+    history: list[dict],
+    epochs: int,
+) -> None:
+    """Writes the checkpoint, then what `resume` needs, then history.csv: killed anywhere, the run can go on."""
+    epoch, accuracy = history[-1]["epoch"], history[-1]["valid_accuracy"]
+    with new_directory(directory / f"{epoch}-{accuracy}") as checkpoint:
+        model.save_pretrained(checkpoint)
+        tokenizer.save_pretrained(checkpoint)
+    if len(history) < epochs:
+        with new_directory(directory / f"state-{epoch}") as target:
+            state = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(), "history": history}
+            torch.save(state, target / "state.pt")
+    write_history(directory, history)
+    for state in directory.glob("state-*"):
+        if state.name != f"state-{epoch}" or len(history) == epochs:
+            shutil.rmtree(state)
 
 
 def predict_logits(
@@ -222,7 +335,7 @@ def predict_logits(
     rows = Dataset.from_dict({"sentence": sentences, "label": range(len(sentences))})  # label: the place in the input
     loader = make_loader(tokenizer, rows, max_length, batch_size)
     logits = torch.empty(len(sentences), model.config.num_labels)
-    model, loader = accelerator.prepare(model.eval(), loader)
+    model, loader = accelerator.prepare_model(model.eval(), evaluation_mode=True), accelerator.prepare(loader)
     with torch.inference_mode():
         for batch in tqdm(loader, desc="predicting", disable=not accelerator.is_main_process, leave=False):
             positions = batch.pop("labels")

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from torch.nn.utils.rnn import pack_padded_sequence
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
@@ -19,23 +20,20 @@ def model() -> BiLSTMForSequenceClassification:
 def test_shape_is_the_articles(model):
     shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
     assert shapes["embedding.weight"] == (100, 512)
-    assert shapes["lstm.weight_hh_l0"] == shapes["lstm.weight_hh_l0_reverse"] == (4 * 512, 512)
+    assert shapes["forward_lstm.weight_hh_l0"] == shapes["backward_lstm.weight_hh_l0"] == (4 * 512, 512)
     assert shapes["classifier.weight"] == (15, 1024)
     assert not any("l1" in name for name in shapes)
 
 
-def test_logits_are_those_of_tanh_of_both_final_states(model):
-    input_ids = torch.tensor([[7, 8, 9]])
-    forward = torch.nn.LSTM(512, 512, batch_first=True)
-    backward = torch.nn.LSTM(512, 512, batch_first=True)
-    weights = model.lstm.state_dict()
-    forward.load_state_dict({name: value for name, value in weights.items() if not name.endswith("_reverse")})
-    backward.load_state_dict(
-        {name.removesuffix("_reverse"): value for name, value in weights.items() if name.endswith("_reverse")}
-    )
-    embedded = model.embedding(input_ids)
-    final = torch.cat([forward(embedded)[0][:, -1], backward(embedded.flip(1))[0][:, -1]], dim=1)
-    torch.testing.assert_close(model(input_ids).logits, model.classifier(final.tanh()))
+def test_logits_are_those_of_one_bidirectional_lstm_over_packed_sequences(model):
+    lstm = torch.nn.LSTM(512, 512, batch_first=True, bidirectional=True)
+    backward = {f"{name}_reverse": weight for name, weight in model.backward_lstm.state_dict().items()}
+    lstm.load_state_dict(model.forward_lstm.state_dict() | backward)
+    input_ids = torch.tensor([[7, 8, 9, 10], [11, 12, 0, 0], [13, 0, 0, 0]])
+    packed = pack_padded_sequence(model.embedding(input_ids), torch.tensor([4, 2, 1]), batch_first=True)
+    _, (final, _) = lstm(packed)
+    expected = model.classifier(torch.cat([final[0], final[1]], dim=1).tanh())
+    torch.testing.assert_close(model(input_ids, (input_ids != 0).long()).logits, expected)
 
 
 @pytest.mark.parametrize("rows", [[[5, 6, 7], [8], [9, 10]], [[8], [5, 6, 7, 11, 12]], [[8]]])

@@ -53,7 +53,7 @@ def test_knowledge_is_the_best_teachers_logits_in_the_order_of_train(finished):
     model, tokenizer = load_classifier(best, load_labels())
     for row in knowledge.select([0, 1, 150]):
         inputs = tokenizer(row["sentence"], return_tensors="pt")
-        torch.testing.assert_close(torch.tensor([row["label"]]), model(**inputs).logits, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(torch.tensor([row["label"]]), model(**inputs).logits, atol=2e-2, rtol=2e-2)  # bf16
     assert json.loads(Path("knowledge/origin.json").read_text())["teacher"] == str(best)
 
 
@@ -99,7 +99,7 @@ def test_knowledge_is_reused_for_another_student_and_made_anew_for_another_teach
     monkeypatch.setattr(distill, "BATCH_SIZE", 64)
     monkeypatch.setattr(distill, "OUTPUT", tmp_path / "again")
     distill.main()
-    assert "knowledge/ is of this teacher and this data: used again." in capsys.readouterr().out
+    assert "knowledge/ is of this teacher and these sentences: used again." in capsys.readouterr().out
     monkeypatch.setattr(distill, "TEACHER", str(best_checkpoint(Path("model2"), "")))
     monkeypatch.setattr(distill, "OUTPUT", tmp_path / "other")
     distill.KNOWLEDGE.rename("knowledge-kept")
