@@ -18,7 +18,10 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class BiLSTMConfig(PreTrainedConfig):
-    """`vocab_size` counts every token, those added later too: `len(tokenizer)`."""
+    """`vocab_size` counts every token, those added later too: `len(tokenizer)`.
+
+    `label_descriptions`: original label → what it means.
+    """
 
     model_type = "bilstm"
 
@@ -29,12 +32,14 @@ class BiLSTMConfig(PreTrainedConfig):
         hidden_size: int = 512,
         pad_token_id: int = 0,
         unk_token_id: int = 1,
+        label_descriptions: dict[str, str] | None = None,
         **kwargs,
     ) -> None:
         self.vocab_size = vocab_size
         self.embedding_size = embedding_size
         self.hidden_size = hidden_size  # units of one direction
         self.unk_token_id = unk_token_id
+        self.label_descriptions = label_descriptions or {}
         super().__init__(pad_token_id=pad_token_id, **kwargs)
 
 
@@ -91,9 +96,19 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
         return states.gather(1, last.unsqueeze(2).expand(-1, -1, states.shape[2])).squeeze(1)
 
 
-def new_student(tokenizer: PreTrainedTokenizerBase, labels: dict[int, str]) -> BiLSTMForSequenceClassification:
-    """A student with random weights for the tokens of `tokenizer` and the classes 0… → original label."""
-    config = BiLSTMConfig(len(tokenizer), id2label=labels, label2id={label: number for number, label in labels.items()})
+def new_student(
+    tokenizer: PreTrainedTokenizerBase, labels: dict[int, str], descriptions: dict[str, str] | None = None
+) -> BiLSTMForSequenceClassification:
+    """A student with random weights for the tokens of `tokenizer` and the classes 0… → original label.
+
+    `descriptions` (original label → description) go with it in its configuration.
+    """
+    config = BiLSTMConfig(
+        len(tokenizer),
+        id2label=labels,
+        label2id={label: number for number, label in labels.items()},
+        label_descriptions=descriptions,
+    )
     return BiLSTMForSequenceClassification(config)
 
 

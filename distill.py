@@ -2,7 +2,7 @@
 
 Reads   data/ (stage 1) and the best checkpoint of model1/ (stage 2)
 Writes  knowledge/ (label: the teacher's logits, sentence, source), model3/{epoch}-{accuracy}/ after every epoch,
-        model3/history.csv, model3/run.json
+        model3/history.csv, model3/history.png, model3/run.json
 
     python distill.py
 
@@ -30,6 +30,7 @@ from artifacts import (
     load_char_table,
     load_classifier,
     load_data,
+    load_descriptions,
     load_labels,
     load_tokenizer,
     new_directory,
@@ -148,7 +149,7 @@ def main() -> None:
     set_seed(SEED)
     train_loader = make_loader(tokenizer, as_student_reads(knowledge), MAX_LENGTH, BATCH_SIZE, SEED)
     valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)
-    model = new_student(tokenizer, labels)
+    model = new_student(tokenizer, labels, load_descriptions())
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
     schedule = OneCycleLR(optimizer, LEARNING_RATE, total_steps=EPOCHS * len(train_loader))
     fit(OUTPUT, model, tokenizer, train_loader, valid_loader, optimizer, schedule, mse_loss, EPOCHS, settings)

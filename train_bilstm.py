@@ -1,7 +1,7 @@
 """Stage 3 of 5: trains the student alone, on the labels: what distillation has to beat.
 
 Reads   data/ (stage 1)
-Writes  model2/{epoch}-{accuracy}/ after every epoch, model2/history.csv, model2/run.json
+Writes  model2/{epoch}-{accuracy}/ after every epoch, model2/history.csv, model2/history.png, model2/run.json
 
     python train_bilstm.py
 """
@@ -18,6 +18,7 @@ from artifacts import (
     file_fingerprint,
     fingerprint,
     load_data,
+    load_descriptions,
     load_labels,
     load_tokenizer,
     quiet_libraries,
@@ -45,7 +46,7 @@ def main() -> None:
     set_seed(SEED)
     train_loader = make_loader(tokenizer, data["train"], MAX_LENGTH, BATCH_SIZE, SEED)
     valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)
-    model = new_student(tokenizer, labels)
+    model = new_student(tokenizer, labels, load_descriptions())
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
     schedule = OneCycleLR(optimizer, LEARNING_RATE, total_steps=EPOCHS * len(train_loader))
     fit(OUTPUT, model, tokenizer, train_loader, valid_loader, optimizer, schedule, cross_entropy, EPOCHS, settings)

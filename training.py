@@ -29,6 +29,8 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from artifacts import new_directory, write_text
+from model_card import model_card
+from pictures import draw_history
 
 HISTORY_COLUMNS = ["epoch", "train_loss", "valid_accuracy", "seconds", "samples_per_second"]
 GOES_ON = "the same command, given again, goes on after the last whole epoch"
@@ -187,6 +189,7 @@ def fit(
     """
     accelerator = make_accelerator()
     batches = train_loader.batch_sampler
+    sentences = {"train": len(batches.lengths), "dev": len(valid_loader.batch_sampler.lengths)}
     accelerator.wait_for_everyone()  # the others have looked at the directory before it is written to
     model, optimizer, train_loader, valid_loader = accelerator.prepare(model, optimizer, train_loader, valid_loader)
     history = resume(directory, accelerator.unwrap_model(model), optimizer, schedule)
@@ -211,9 +214,9 @@ def fit(
             history.append(dict(zip(HISTORY_COLUMNS, map(str, row), strict=True)))
             if accelerator.is_main_process:
                 try:
-                    save_epoch(
-                        directory, accelerator.unwrap_model(model), tokenizer, optimizer, schedule, history, epochs
-                    )
+                    trained = accelerator.unwrap_model(model)
+                    card = model_card(trained, history, settings, sentences)
+                    save_epoch(directory, trained, tokenizer, card, optimizer, schedule, history, epochs)
                 except (
                     OSError,
                     RuntimeError,
@@ -307,20 +310,23 @@ def save_epoch(
     directory: Path,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
+    card: str,
     optimizer: AcceleratedOptimizer,
     schedule: LRScheduler,
     history: list[dict],
     epochs: int,
 ) -> None:
-    """Writes the checkpoint, then what `resume` needs, then history.csv: killed anywhere, the run can go on."""
+    """Writes the checkpoint, what `resume` needs, history.png, then history.csv: killed anywhere, the run can go on."""
     epoch, accuracy = history[-1]["epoch"], history[-1]["valid_accuracy"]
     with new_directory(directory / f"{epoch}-{accuracy}") as checkpoint:
         model.save_pretrained(checkpoint)
         tokenizer.save_pretrained(checkpoint)
+        write_text(checkpoint / "README.md", card)
     if len(history) < epochs:
         with new_directory(directory / f"state-{epoch}") as target:
             state = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(), "history": history}
             torch.save(state, target / "state.pt")
+    draw_history(directory / "history.png", history)
     write_history(directory, history)
     for state in directory.glob("state-*"):
         if state.name != f"state-{epoch}" or len(history) == epochs:
@@ -337,7 +343,9 @@ def predict_logits(
     logits = torch.empty(len(sentences), model.config.num_labels)
     model, loader = accelerator.prepare_model(model.eval(), evaluation_mode=True), accelerator.prepare(loader)
     with torch.inference_mode():
-        for batch in tqdm(loader, desc="predicting", disable=not accelerator.is_main_process, leave=False):
+        for batch in tqdm(
+            loader, desc="predicting", disable=not accelerator.is_main_process or len(loader) < 2, leave=False
+        ):
             positions = batch.pop("labels")
             scores, positions = accelerator.gather_for_metrics((model(**batch).logits.float(), positions))
             logits[positions.cpu()] = scores.cpu()
