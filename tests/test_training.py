@@ -29,23 +29,23 @@ def prepared(small_tnews, settings):
 
 def test_batches_hold_every_index_once_and_little_padding():
     lengths = torch.randint(1, 60, (5000,), generator=torch.Generator().manual_seed(0)).tolist()
-    batches = list(LengthGroupedBatches(lengths, 32, seed=1))
+    batches = list(LengthGroupedBatches(torch.tensor(lengths), 32, seed=1))
     assert sorted(index for batch in batches for index in batch) == list(range(5000))
     padded = sum(len(batch) * max(lengths[index] for index in batch) for batch in batches)
     assert padded < 1.1 * sum(lengths)
-    assert len(batches) == len(LengthGroupedBatches(lengths, 32, seed=1))
+    assert len(batches) == len(LengthGroupedBatches(torch.tensor(lengths), 32, seed=1))
 
 
 def test_batches_differ_between_epochs_and_agree_between_runs():
-    sampler = LengthGroupedBatches([5] * 100, 8, seed=1)
+    sampler = LengthGroupedBatches(torch.tensor([5] * 100), 8, seed=1)
     first = list(sampler)
     sampler.set_epoch(1)
     assert list(sampler) != first
-    assert list(LengthGroupedBatches([5] * 100, 8, seed=1)) == first
+    assert list(LengthGroupedBatches(torch.tensor([5] * 100), 8, seed=1)) == first
 
 
 def test_batches_for_prediction_start_with_the_longest():
-    assert list(LengthGroupedBatches([1, 3, 2, 3], 2)) == [[1, 3], [2, 0]]
+    assert list(LengthGroupedBatches(torch.tensor([1, 3, 2, 3]), 2)) == [[1, 3], [2, 0]]
 
 
 def test_loader_pads_cuts_and_replaces_empty_sentences(finished):
