@@ -50,14 +50,19 @@ def new_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes `text` to `path` as UTF-8 under a temporary name, then renames it."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes `content` to `path` under a temporary name, then renames it."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path` as UTF-8 under a temporary name, then renames it."""
+    write_bytes(path, text.encode("utf-8"))
 
 
 def read_json(path: Path) -> object:
@@ -79,13 +84,23 @@ def load_data() -> DatasetDict:
     return data
 
 
+def read_label_table() -> pandas.DataFrame:
+    """The rows of data/label.csv, in the order of labels.json: index the original label, column `label_desc`."""
+    try:
+        # keep_default_na: a class may be called NA or null, too.
+        return pandas.read_csv(DATA / "label.csv", dtype=str, index_col=0, keep_default_na=False)[["label_desc"]]
+    except (OSError, ValueError, LookupError) as error:
+        raise SystemExit(f"data/label.csv cannot be read ({error}): run python prepare_data.py again.") from None
+
+
 def load_labels() -> dict[int, str]:
     """Class number 0… → original label, in the order of labels.json."""
-    try:
-        table = pandas.read_csv(DATA / "label.csv", dtype=str)
-        return dict(enumerate(table.iloc[:, 0]))
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"data/label.csv cannot be read ({error}): run python prepare_data.py again.") from None
+    return dict(enumerate(read_label_table().index))
+
+
+def load_descriptions() -> dict[str, str]:
+    """Original label → its description in labels.json."""
+    return read_label_table()["label_desc"].to_dict()
 
 
 def load_char_table() -> CharTable:
@@ -107,10 +122,12 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
         ) from None
 
 
-def load_classifier(directory: Path, labels: dict[int, str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_classifier(
+    directory: Path, labels: dict[int, str] | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model of a checkpoint directory, teacher or student, ready to predict, and its tokenizer.
 
-    Raises SystemExit where there is none, or one that was trained on other classes than `labels`.
+    Raises SystemExit where there is none, or one that was trained on other classes than `labels` (None: on any).
     """
     tokenizer = load_tokenizer(directory)
     try:
@@ -124,7 +141,7 @@ def load_classifier(directory: Path, labels: dict[int, str]) -> tuple[PreTrained
         ) from None
     if loading["missing_keys"]:
         raise SystemExit(f"{directory} lacks weights ({', '.join(loading['missing_keys'])}): train it again.")
-    if model.config.id2label != labels:
+    if labels is not None and model.config.id2label != labels:
         raise SystemExit(f"{directory} was trained on other classes than those of data/label.csv: train it again.")
     return model.eval(), tokenizer
 

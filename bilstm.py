@@ -18,7 +18,10 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class BiLSTMConfig(PreTrainedConfig):
-    """`vocab_size` counts every token, those added later too: `len(tokenizer)`."""
+    """`vocab_size` counts every token, those added later too: `len(tokenizer)`.
+
+    `label_descriptions`: original label → what it means.
+    """
 
     model_type = "bilstm"
 
@@ -30,6 +33,7 @@ class BiLSTMConfig(PreTrainedConfig):
         dropout: float = 0.0,
         pad_token_id: int = 0,
         unk_token_id: int = 1,
+        label_descriptions: dict[str, str] | None = None,
         **kwargs,
     ) -> None:
         self.vocab_size = vocab_size
@@ -37,6 +41,7 @@ class BiLSTMConfig(PreTrainedConfig):
         self.hidden_size = hidden_size  # units of one direction
         self.dropout = dropout  # of the embeddings and of the final states
         self.unk_token_id = unk_token_id
+        self.label_descriptions = label_descriptions or {}
         super().__init__(pad_token_id=pad_token_id, **kwargs)
 
 
@@ -95,11 +100,22 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
 
 
 def new_student(
-    tokenizer: PreTrainedTokenizerBase, labels: dict[int, str], dropout: float = 0.0
+    tokenizer: PreTrainedTokenizerBase,
+    labels: dict[int, str],
+    descriptions: dict[str, str] | None = None,
+    dropout: float = 0.0,
 ) -> BiLSTMForSequenceClassification:
-    """A student with random weights for the tokens of `tokenizer` and the classes 0… → original label."""
-    numbers = {label: number for number, label in labels.items()}
-    config = BiLSTMConfig(len(tokenizer), dropout=dropout, id2label=labels, label2id=numbers)
+    """A student with random weights for the tokens of `tokenizer` and the classes 0… → original label.
+
+    `descriptions` (original label → description) go with it in its configuration.
+    """
+    config = BiLSTMConfig(
+        len(tokenizer),
+        dropout=dropout,
+        id2label=labels,
+        label2id={label: number for number, label in labels.items()},
+        label_descriptions=descriptions,
+    )
     return BiLSTMForSequenceClassification(config)
 
 

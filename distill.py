@@ -2,7 +2,7 @@
 
 Reads   data/ (stage 1), the best checkpoint of model1/ (stage 2), and the text files in UNLABELLED
 Writes  knowledge/ (label: the teacher's logits, sentence, source, hard_label), model3/{epoch}-{accuracy}/ after every
-        epoch, model3/history.csv, model3/run.json
+        epoch, model3/history.csv, model3/history.png, model3/run.json
 
     python distill.py
     accelerate launch --num_processes 2 distill.py
@@ -28,6 +28,7 @@ from artifacts import (
     fingerprint,
     load_classifier,
     load_data,
+    load_descriptions,
     load_labels,
     load_tokenizer,
     quiet_libraries,
@@ -159,7 +160,7 @@ def main() -> None:
     set_seed(SEED)
     train_loader = make_loader(tokenizer, as_student_reads(knowledge), MAX_LENGTH, BATCH_SIZE, SEED)
     valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)
-    model = new_student(tokenizer, labels, DROPOUT)
+    model = new_student(tokenizer, labels, load_descriptions(), DROPOUT)
     if EMBEDDINGS_FROM_TEACHER:
         start_from_teacher(model, tokenizer, *load_classifier(teachers[0], labels))
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)

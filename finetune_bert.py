@@ -1,7 +1,7 @@
 """Stage 2 of 5: fine-tunes the teacher, BERT, on the headlines.
 
 Reads   data/ (stage 1) and MODEL_NAME
-Writes  model1/{epoch}-{accuracy}/ after every epoch, model1/history.csv, model1/run.json
+Writes  model1/{epoch}-{accuracy}/ after every epoch, model1/history.csv, model1/history.png, model1/run.json
 
     python finetune_bert.py
 
@@ -21,7 +21,7 @@ from transformers import (
     set_seed,
 )
 
-from artifacts import fingerprint, load_data, load_labels, quiet_libraries
+from artifacts import fingerprint, load_data, load_descriptions, load_labels, quiet_libraries
 from training import already_done, constants, fit, make_accelerator, make_loader, say
 
 MODEL_NAME = "bert-base-chinese"  # a name on the hub, or a local folder with a model in it
@@ -57,6 +57,7 @@ def load_teacher(labels: dict[int, str]) -> tuple[PreTrainedModel, PreTrainedTok
             f"{MODEL_NAME} could not be loaded ({reason}): go online, or copy the model's folder (config.json, "
             "vocab.txt, model.safetensors, tokenizer files) here and set MODEL_NAME in finetune_bert.py to its path."
         ) from None
+    model.config.label_descriptions = load_descriptions()
     say(f"{MODEL_NAME}: starting at random: {', '.join(sorted(loading['missing_keys']))}; the rest is pretrained.")
     return model, tokenizer
 

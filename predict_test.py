@@ -1,40 +1,133 @@
-"""Stage 5 of 5: predicts CLUE's test sets, in the form in which CLUE wants them.
+"""Stage 5 of 5: predicts CLUE's test sets, in the form in which CLUE wants them, or any lines of text.
 
 Reads   data/ (stage 1) and the best checkpoint of model3/ (stage 4)
 Writes  tnews_predict.json (test.json, to be submitted) and tnews10_predict.json (test1.0.json), one
-        {"id": 0, "label": "108"} a line, in the order of the test set
+        {"id": 0, "label": "108"} a line, in the order of the test set, and both in clue_submission.zip
 
     python predict_test.py
+    python predict_test.py - < headlines.txt        # a headline a line → label, description, confidence, by tabs
 """
 
 import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
-from artifacts import best_checkpoint, load_classifier, load_data, load_labels, quiet_libraries, write_text
+from torch import Tensor
+
+from artifacts import (
+    best_checkpoint,
+    load_char_table,
+    load_classifier,
+    load_data,
+    load_labels,
+    quiet_libraries,
+    write_text,
+)
+from clue import check_predictions, write_submission
 from training import predict_logits
 
 MODEL = ""  # any checkpoint directory, the teacher's too, such as "model1/3-0.5681"; "": the best one of model3/
 MAX_LENGTH = 128  # tokens
 BATCH_SIZE = 256
+READ = 65_536  # bytes of standard input at a time
+LONGEST_LINE = 1_000_000  # bytes
 OUTPUTS = {"test": Path("tnews_predict.json"), "test1.0": Path("tnews10_predict.json")}
+SUBMISSION = Path("clue_submission.zip")
 
 
-def main() -> None:
-    quiet_libraries()
+def find_model() -> Path:
+    """The checkpoint directory that predicts."""
+    return Path(MODEL) if MODEL else best_checkpoint(Path("model3"), "distill.py")
+
+
+def predict_test_sets() -> None:
+    """Writes the prediction files and the zip, all of them checked first."""
     data, labels = load_data(), load_labels()
     splits = [split for split in OUTPUTS if split in data]
     if not splits:
         raise SystemExit("data/ has no test set: put test.json into tnews/ and run python prepare_data.py again.")
-    directory = Path(MODEL) if MODEL else best_checkpoint(Path("model3"), "distill.py")
+    directory = find_model()
     model, tokenizer = load_classifier(directory, labels)
+    texts = {}
     for split in splits:
         logits = predict_logits(model, tokenizer, data[split]["sentence"][:], MAX_LENGTH, BATCH_SIZE)
         predictions = [labels[number] for number in logits.argmax(1).tolist()]
         rows = zip(data[split]["id"], predictions, strict=True)
         lines = [json.dumps({"id": number, "label": label}, ensure_ascii=False) + "\n" for number, label in rows]
-        write_text(OUTPUTS[split], "".join(lines))
-        print(f"{OUTPUTS[split]}: {len(lines):,} predictions of {directory}")
+        texts[split] = "".join(lines)
+        check_predictions(OUTPUTS[split].name, texts[split], data[split]["id"][:], labels.values())
+    for split, text in texts.items():
+        write_text(OUTPUTS[split], text)
+        print(f"{OUTPUTS[split]}: {len(data[split]):,} predictions of {directory}")
+    write_submission(SUBMISSION, {OUTPUTS[split].name: text for split, text in texts.items()})
+    print(f"{SUBMISSION}: to be uploaded at https://www.cluebenchmarks.com")
+
+
+def read_batches(stream: BinaryIO) -> Iterator[list[str]]:
+    """Up to BATCH_SIZE lines of `stream` at a time, as soon as there are any: a line that comes alone doesn't wait.
+
+    Raises SystemExit, after the lines before it, at one that is not UTF-8 or too long.
+    """
+    count, rest = 0, b""
+    while block := stream.read1(READ):  # waits until there is something, and takes what there is
+        *lines, rest = (rest + block).split(b"\n")
+        for start in range(0, len(lines), BATCH_SIZE):
+            yield from decode(lines[start : start + BATCH_SIZE], count + start)
+        count += len(lines)
+        if len(rest) > LONGEST_LINE:
+            raise SystemExit(f"standard input, line {count + 1}: longer than {LONGEST_LINE:,} bytes: cut it.")
+    if rest:
+        yield from decode([rest], count)
+
+
+def decode(lines: list[bytes], before: int) -> Iterator[list[str]]:
+    """The texts of `lines`, whose first is line `before` + 1 of standard input; of those before a bad one at least."""
+    texts = []
+    for number, line in enumerate(lines, start=before + 1):
+        try:
+            texts.append(line.decode("utf-8-sig" if number == 1 else "utf-8").strip())
+        except UnicodeDecodeError:
+            if texts:
+                yield texts
+            raise SystemExit(f"standard input, line {number}: not UTF-8: convert the text to UTF-8 first.") from None
+    yield texts
+
+
+def predict_lines(stream: BinaryIO) -> None:
+    """Prints label, description and confidence of every line of `stream`, with tabs between; of a blank line, only
+    the tabs.
+    """
+    model, tokenizer = load_classifier(find_model())
+    labels = model.config.id2label
+    descriptions = getattr(model.config, "label_descriptions", {})
+    # The student's tokenizer normalises by itself.
+    convert = str if model.config.model_type == "bilstm" else load_char_table().convert
+    for texts in read_batches(stream):
+        logits = predict_logits(model, tokenizer, [convert(text) for text in texts], MAX_LENGTH, BATCH_SIZE)
+        for text, confidence, number in zip(texts, *map(Tensor.tolist, logits.softmax(1).max(1)), strict=True):
+            answer = (labels[number], descriptions.get(labels[number], ""), f"{confidence:.4f}")
+            print(*(answer if text else ("", "", "")), sep="\t")
+        sys.stdout.flush()
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    quiet_libraries()
+    if not arguments:
+        predict_test_sets()
+    elif list(arguments) == ["-"]:
+        sys.stdout.reconfigure(encoding="utf-8")  # as the input, whatever the terminal's language
+        try:
+            predict_lines(sys.stdin.buffer)
+        except BrokenPipeError:  # the reader has seen enough, as head has
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush, at exit
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None  # as the shell has it
+    else:
+        raise SystemExit("python predict_test.py predicts the test sets, python predict_test.py - standard input.")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,7 +1,7 @@
 """Stage 3 of 5: trains the student alone, on the labels: what distillation has to beat.
 
 Reads   data/ (stage 1)
-Writes  model2/{epoch}-{accuracy}/ after every epoch, model2/history.csv, model2/run.json
+Writes  model2/{epoch}-{accuracy}/ after every epoch, model2/history.csv, model2/history.png, model2/run.json
 
     python train_bilstm.py
 """
@@ -17,6 +17,7 @@ from artifacts import (
     file_fingerprint,
     fingerprint,
     load_data,
+    load_descriptions,
     load_labels,
     load_tokenizer,
     quiet_libraries,
@@ -48,7 +49,7 @@ def main() -> None:
     set_seed(SEED)
     train_loader = make_loader(tokenizer, data["train"], MAX_LENGTH, BATCH_SIZE, SEED)
     valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)
-    model = new_student(tokenizer, labels, DROPOUT)
+    model = new_student(tokenizer, labels, load_descriptions(), DROPOUT)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
     schedule = get_scheduler(SCHEDULE, optimizer, WARMUP_STEPS, EPOCHS * len(train_loader))
     fit(

@@ -29,6 +29,8 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from artifacts import new_directory, write_text
+from model_card import model_card
+from pictures import draw_history
 
 HISTORY_COLUMNS = ["epoch", "train_loss", "valid_accuracy", "seconds", "samples_per_second"]
 GOES_ON = "the same command, given again, goes on after the last whole epoch"
@@ -207,6 +209,7 @@ def fit(
     accelerator = make_accelerator()
     batches = train_loader.batch_sampler
     trained, averaged = model, AveragedModel(model, accelerator.device) if averaged_epochs else None
+    sentences = {"train": len(batches.lengths), "dev": len(valid_loader.batch_sampler.lengths)}
     accelerator.wait_for_everyone()  # the others have looked at the directory before it is written to
     model, optimizer, train_loader, valid_loader = accelerator.prepare(model, optimizer, train_loader, valid_loader)
     history = resume(directory, trained, averaged, optimizer, schedule)
@@ -243,7 +246,8 @@ def fit(
                 }
                 finished = len(history) == epochs and not goes_on_for_ever(settings)
                 try:
-                    save_epoch(directory, result, tokenizer, history, {} if finished else state)
+                    card = model_card(result, history, settings, sentences)
+                    save_epoch(directory, result, tokenizer, card, history, {} if finished else state)
                 # torch and safetensors have kinds of their own
                 except (OSError, RuntimeError, SafetensorError) as error:
                     raise SystemExit(f"{directory}/{epoch}-… could not be written ({error}); {GOES_ON}.") from None
@@ -346,19 +350,26 @@ def validate(accelerator: Accelerator, model: nn.Module, loader: DataLoader) -> 
 
 
 def save_epoch(
-    directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, history: list[dict], state: dict
+    directory: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    card: str,
+    history: list[dict],
+    state: dict,
 ) -> None:
-    """Writes the checkpoint, then the `state` that `resume` needs, if any, then history.csv, and removes older states.
+    """Writes the checkpoint, the `state` that `resume` needs, if any, history.png, then history.csv.
 
-    In this order a run that is killed anywhere can go on.
+    In this order a run that is killed anywhere can go on; older states are removed last.
     """
     epoch, accuracy = history[-1]["epoch"], history[-1]["valid_accuracy"]
     with new_directory(directory / f"{epoch}-{accuracy}") as checkpoint:
         model.save_pretrained(checkpoint)
         tokenizer.save_pretrained(checkpoint)
+        write_text(checkpoint / "README.md", card)
     if state:
         with new_directory(directory / f"state-{epoch}") as target:
             torch.save(state, target / "state.pt")
+    draw_history(directory / "history.png", history)
     write_history(directory, history)
     for path in directory.glob("state-*"):
         if not state or path.name != f"state-{epoch}":
@@ -375,7 +386,8 @@ def predict_logits(
     logits = torch.empty(len(sentences), model.config.num_labels)
     model = model.to(accelerator.device).eval()
     with torch.inference_mode(), accelerator.autocast():
-        for batch in tqdm(loader, desc="predicting", disable=not accelerator.is_main_process, leave=False):
+        quiet = not accelerator.is_main_process or len(loader) < 2
+        for batch in tqdm(loader, desc="predicting", disable=quiet, leave=False):
             positions = batch.pop("labels")
             scores, positions = accelerator.gather_for_metrics((model(**batch).logits.float(), positions))
             logits[positions.cpu()] = scores.cpu()
