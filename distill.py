@@ -58,6 +58,7 @@ LEARNING_RATE = 1e-3  # peak; article: 1e-4, with Adam
 SCHEDULE = "cosine"  # to 0 at the last step; article: "constant"
 WARMUP_STEPS = 300
 EPOCHS = 5  # article: 20
+EPOCH_SENTENCES = 0  # sentences between two checkpoints, 0: all of them; fewer where augmented and unlabelled are many
 SEED = 42
 KNOWLEDGE = Path("knowledge")
 OUTPUT = Path("model3")
@@ -158,7 +159,7 @@ def main() -> None:
     sentences = gather_sentences(data, UNLABELLED, AUGMENTATIONS, augmenter, SEED, HANLP_TIMEOUT)
     knowledge = label_sentences(KNOWLEDGE, origin, sentences, teachers, labels, MAX_LENGTH, LABELLING_BATCH_SIZE)
     set_seed(SEED)
-    train_loader = make_loader(tokenizer, as_student_reads(knowledge), MAX_LENGTH, BATCH_SIZE, SEED)
+    train_loader = make_loader(tokenizer, as_student_reads(knowledge), MAX_LENGTH, BATCH_SIZE, SEED, EPOCH_SENTENCES)
     valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)
     model = new_student(tokenizer, labels, load_descriptions(), DROPOUT)
     if EMBEDDINGS_FROM_TEACHER:

@@ -55,25 +55,28 @@ def make_accelerator() -> Accelerator:
 
 
 class LengthGroupedBatches(Sampler[list[int]]):
-    """Batches of indices of nearly one length, every index once an epoch.
+    """Batches of indices of nearly one length.
 
-    With a seed, pools of LENGTH_POOL batches are drawn at random, sorted by length, cut, and the batches shuffled, anew
-    each epoch (`set_epoch`). Without one, the longest come first.
+    With a seed: `epoch_size` of them an epoch (0: every index once), the next ones of an endless row of random orders,
+    so that every index comes once before any comes again. Pools of LENGTH_POOL batches are sorted by length and cut,
+    and the batches shuffled. Without a seed: every index once, the longest first.
     """
 
     drop_last = False
 
-    def __init__(self, lengths: Tensor, batch_size: int, seed: int | None = None) -> None:
+    def __init__(self, lengths: Tensor, batch_size: int, seed: int | None = None, epoch_size: int = 0) -> None:
         self.lengths = lengths  # (sentences,), tokens
         self.batch_size = batch_size
         self.seed = seed
-        self.epoch = 0
+        self.epoch_size = epoch_size or len(lengths)
+        self.epoch = 1
 
     def set_epoch(self, epoch: int) -> None:
+        """Counted from 1."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
+        return -(-self.epoch_size // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         if self.seed is None:
@@ -81,21 +84,36 @@ class LengthGroupedBatches(Sampler[list[int]]):
             yield from (batch.tolist() for batch in longest_first.split(self.batch_size))
             return
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self.lengths), generator=generator)
-        pools = order.split(self.batch_size * LENGTH_POOL)
+        pools = self.chosen().split(self.batch_size * LENGTH_POOL)
         batches = [
             batch for pool in pools for batch in pool[self.lengths[pool].argsort(stable=True)].split(self.batch_size)
         ]
         for number in torch.randperm(len(batches), generator=generator).tolist():
             yield batches[number].tolist()
 
+    def chosen(self) -> Tensor:
+        """The indices of this epoch, in random order."""
+        size, start = len(self.lengths), (self.epoch - 1) * self.epoch_size
+        end = start + self.epoch_size
+        orders = [
+            torch.randperm(size, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + number))
+            for number in range(start // size, -(-end // size))
+        ]
+        first = start // size * size  # the place in the endless row at which these orders begin
+        return torch.cat(orders)[start - first : end - first]
+
 
 def make_loader(
-    tokenizer: PreTrainedTokenizerBase, rows: Dataset, max_length: int, batch_size: int, seed: int | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Dataset,
+    max_length: int,
+    batch_size: int,
+    seed: int | None = None,
+    epoch_size: int = 0,
 ) -> DataLoader:
     """Batches `input_ids` (batch, length), `attention_mask` (batch, length), `labels` (batch, …) of the columns
-    `sentence` and `label`; shuffled if there is a seed. Sentences are tokenised here, once, and cut to `max_length`;
-    one without a token becomes one unknown token.
+    `sentence` and `label`; shuffled if there is a seed, `epoch_size` sentences an epoch (0: all). Sentences are
+    tokenised here, once, and cut to `max_length`; one without a token becomes one unknown token.
     """
     encoded = tokenizer(rows["sentence"][:], truncation=True, max_length=max_length)["input_ids"] if len(rows) else []
     encoded = [ids or [tokenizer.unk_token_id] for ids in encoded]
@@ -116,7 +134,7 @@ def make_loader(
         input_ids = input_ids.masked_fill(~mask, tokenizer.pad_token_id)
         return {"input_ids": input_ids, "attention_mask": mask.long(), "labels": labels[chosen]}
 
-    sampler = LengthGroupedBatches(lengths, batch_size, seed)
+    sampler = LengthGroupedBatches(lengths, batch_size, seed, epoch_size)
     return DataLoader(range(len(lengths)), batch_sampler=sampler, collate_fn=collate)
 
 
@@ -233,7 +251,7 @@ def fit(
                 result = average.module if average else trained
                 valid_accuracy = validate(accelerator, result, valid_loader)
                 bar.set_postfix(loss=f"{train_loss:.4f}", accuracy=f"{valid_accuracy:.4f}")
-            speed = len(batches.lengths) / seconds
+            speed = batches.epoch_size / seconds
             row = (epoch, f"{train_loss:.6f}", f"{valid_accuracy:.4f}", f"{seconds:.1f}", f"{speed:.1f}")
             history.append(dict(zip(HISTORY_COLUMNS, map(str, row), strict=True)))
             if accelerator.is_main_process:
