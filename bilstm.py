@@ -30,6 +30,7 @@ class BiLSTMConfig(PreTrainedConfig):
         vocab_size: int = 8000,
         embedding_size: int = 512,
         hidden_size: int = 512,
+        dropout: float = 0.0,
         pad_token_id: int = 0,
         unk_token_id: int = 1,
         label_descriptions: dict[str, str] | None = None,
@@ -38,6 +39,7 @@ class BiLSTMConfig(PreTrainedConfig):
         self.vocab_size = vocab_size
         self.embedding_size = embedding_size
         self.hidden_size = hidden_size  # units of one direction
+        self.dropout = dropout  # of the embeddings and of the final states
         self.unk_token_id = unk_token_id
         self.label_descriptions = label_descriptions or {}
         super().__init__(pad_token_id=pad_token_id, **kwargs)
@@ -57,6 +59,7 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
         self.forward_lstm = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True)
         self.backward_lstm = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True)
+        self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(2 * config.hidden_size, config.num_labels)
         self.post_init()
 
@@ -86,18 +89,21 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
             self.final_state(self.forward_lstm, input_ids, last),
             self.final_state(self.backward_lstm, turned_round, last),
         ]
-        logits = self.classifier(torch.tanh(torch.cat(final, dim=1)))  # (batch, classes)
+        logits = self.classifier(self.dropout(torch.tanh(torch.cat(final, dim=1))))  # (batch, classes)
         loss = None if labels is None else cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
     def final_state(self, lstm: nn.LSTM, input_ids: Tensor, last: Tensor) -> Tensor:
         """The hidden state (batch, hidden_size) after token `last` (batch, 1) of each row."""
-        states, _ = lstm(self.embedding(input_ids))  # (batch, length, hidden_size)
+        states, _ = lstm(self.dropout(self.embedding(input_ids)))  # (batch, length, hidden_size)
         return states.gather(1, last.unsqueeze(2).expand(-1, -1, states.shape[2])).squeeze(1)
 
 
 def new_student(
-    tokenizer: PreTrainedTokenizerBase, labels: dict[int, str], descriptions: dict[str, str] | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    labels: dict[int, str],
+    descriptions: dict[str, str] | None = None,
+    dropout: float = 0.0,
 ) -> BiLSTMForSequenceClassification:
     """A student with random weights for the tokens of `tokenizer` and the classes 0… → original label.
 
@@ -105,6 +111,7 @@ def new_student(
     """
     config = BiLSTMConfig(
         len(tokenizer),
+        dropout=dropout,
         id2label=labels,
         label2id={label: number for number, label in labels.items()},
         label_descriptions=descriptions,

@@ -1,158 +1,184 @@
-"""Stage 4 of 5: the teacher labels the train sentences, a fresh student learns its logits.
+"""Stage 4 of 5: the teacher labels the train sentences and whatever else there is, a fresh student learns its logits.
 
-Reads   data/ (stage 1) and the best checkpoint of model1/ (stage 2)
-Writes  knowledge/ (label: the teacher's logits, sentence, source), model3/{epoch}-{accuracy}/ after every epoch,
-        model3/history.csv, model3/history.png, model3/run.json
+Reads   data/ (stage 1), the best checkpoint of model1/ (stage 2), and the text files in UNLABELLED
+Writes  knowledge/ (label: the teacher's logits, sentence, source, hard_label), model3/{epoch}-{accuracy}/ after every
+        epoch, model3/history.csv, model3/history.png, model3/run.json
 
     python distill.py
+    accelerate launch --num_processes 2 distill.py
 
-The method: mean squared error on the teacher's logits, Tang et al. 2019, arXiv 1903.12136; Ba and Caruana 2014,
-arXiv 1312.6184.
+The method: mean squared error on the teacher's logits, and augmentation, Tang et al. 2019, arXiv 1903.12136; Ba and
+Caruana 2014, arXiv 1312.6184. Softened probabilities: Hinton et al. 2015, arXiv 1503.02531.
 """
 
-import json
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
-from datasets import Dataset, DatasetDict, concatenate_datasets, load_from_disk
-from safetensors.torch import load_file, save_file
-from torch.nn.functional import mse_loss
-from torch.optim.lr_scheduler import OneCycleLR
-from transformers import set_seed
+from datasets import Dataset
+from torch import Tensor
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_scheduler, set_seed
 
 from artifacts import (
+    DATA,
     STUDENT_TOKENIZER,
     best_checkpoint,
     file_fingerprint,
     fingerprint,
-    load_char_table,
     load_classifier,
     load_data,
     load_descriptions,
     load_labels,
     load_tokenizer,
-    new_directory,
     quiet_libraries,
-    read_json,
-    write_text,
 )
-from augmentation import MASK, augment
+from augmentation import MASK
 from bilstm import new_student
-from training import already_done, constants, fit, make_loader, predict_logits, say
+from labelling import NO_LABEL, gather_sentences, label_sentences
+from training import already_done, constants, fit, make_loader
 
-TEACHER = ""  # a checkpoint directory such as "model1/3-0.5681"; "": the best one of model1/
+TEACHERS: list[str] = []  # checkpoint directories, such as "model1/3-0.5681", their logits averaged; []: model1's best
+UNLABELLED: list[str] = []  # text files, one sentence a line, to be labelled and learnt too
 AUGMENTATIONS = 0  # tries a train sentence; paper: n_iter 20 for small sets, article: none
 P_MASK = 0.1  # chance that a word is masked (the paper's values)
 P_POS = 0.1  # chance that a word is replaced by one of its part of speech
 P_NGRAM = 0.25  # chance that a run of 1 to 5 words alone is kept
-UNLABELLED: list[str] = []  # text files, one sentence a line, to be labelled and learnt too
+HANLP_TIMEOUT = 1800  # seconds that HanLP may take for the words of the train sentences
 LABELLING_BATCH_SIZE = 256
-SHARD = 20_000  # sentences labelled between two savings
+LOSS = "mse"  # on the logits, as paper and article have it; or "kl", on the softened probabilities
+TEMPERATURE = 2.0  # of "kl"
+HARD_SHARE = 0.0  # share of the cross-entropy with the true labels, where there are any; paper and article: 0
+EMBEDDINGS_FROM_TEACHER = False  # the student's start; article: random
+DROPOUT = 0.0  # of the embeddings and of the final states; article: none
+AVERAGED_EPOCHS = 0  # last epochs over which the weights are averaged; article: none
 MAX_LENGTH = 128  # tokens
-BATCH_SIZE = 128  # article: 16
-LEARNING_RATE = 1e-3  # peak of one cycle; article: 1e-4, constant, with Adam
+BATCH_SIZE = 128  # of all processes together; article: 16
+LEARNING_RATE = 1e-3  # peak; article: 1e-4, with Adam
+SCHEDULE = "cosine"  # to 0 at the last step; article: "constant"
+WARMUP_STEPS = 300
 EPOCHS = 5  # article: 20
+EPOCH_SENTENCES = 0  # sentences between two checkpoints, 0: all of them; fewer where augmented and unlabelled are many
 SEED = 42
 KNOWLEDGE = Path("knowledge")
 OUTPUT = Path("model3")
 
 
-def gather_sentences(data: DatasetDict) -> Dataset:
-    """What the teacher is to label: columns `sentence`, and `source` (train, mask, pos, ngram, unlabelled)."""
-    train = data["train"]["sentence"][:]
-    rows = [(sentence, "train") for sentence in train]
-    if AUGMENTATIONS:
-        rows += augment(train, AUGMENTATIONS, P_MASK, P_POS, P_NGRAM, SEED)
-    known = {*train, *data["valid"]["sentence"]}
-    table = load_char_table() if UNLABELLED else None
-    for path in UNLABELLED:
-        try:
-            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SystemExit(
-                f"{path} in UNLABELLED cannot be read ({error}): name UTF-8 files of one sentence a line."
-            ) from None
-        for line in lines:
-            sentence = table.convert(line.strip())
-            if sentence and sentence not in known:
-                known.add(sentence)
-                rows.append((sentence, "unlabelled"))
-    sentences, sources = zip(*rows, strict=True)
-    return Dataset.from_dict({"sentence": sentences, "source": sources})
+def find_teachers() -> list[Path]:
+    """TEACHERS, or the best of model1. Raises SystemExit where one is no checkpoint directory."""
+    teachers = [Path(name) for name in TEACHERS] or [best_checkpoint(Path("model1"), "finetune_bert.py")]
+    for teacher in teachers:
+        if not (teacher / "model.safetensors").is_file():
+            raise SystemExit(f"{teacher}/model.safetensors is missing: name checkpoint directories in TEACHERS.")
+    return teachers
 
 
-def label_sentences(teacher: Path, labels: dict[int, str], sentences: Dataset, origin: dict[str, str]) -> Dataset:
-    """`sentences` with the teacher's logits in the column `label`, from `knowledge/` if `origin` is what stands there.
+def start_from_teacher(
+    student: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    teacher: PreTrainedModel,
+    teacher_tokenizer: PreTrainedTokenizerBase,
+) -> int:
+    """Gives the student the teacher's embeddings of the tokens that both know; returns how many those are.
 
-    `origin` tells teacher and sentences apart from others. Done in shards, so that a run that was stopped goes on.
+    A wider teacher's are reduced to their principal components; a narrower one's fill the first columns, and the others
+    stay random. They are scaled to the standard deviation of the student's own start.
     """
-    main = PartialState().is_main_process
-    if read_json(KNOWLEDGE / "origin.json") == origin:
-        say(f"{KNOWLEDGE}/ is of this teacher and these sentences: used again.")
-        return load_from_disk(str(KNOWLEDGE))
-    if KNOWLEDGE.exists():
-        say(f"{KNOWLEDGE}/ is of another teacher or other sentences: labelling anew.")
-    model, tokenizer = load_classifier(teacher, labels)
-    shards = KNOWLEDGE.with_name(f"{KNOWLEDGE.name}-shards")
-    PartialState().wait_for_everyone()
-    if main and read_json(shards / "origin.json") != origin:
-        with new_directory(shards) as target:
-            write_text(target / "origin.json", json.dumps(origin, indent=2))
-    PartialState().wait_for_everyone()
-    starts = range(0, len(sentences), SHARD)
-    for start in starts:
-        shard = shards / f"{start}-{SHARD}.safetensors"
-        if not shard.exists():
-            texts = sentences[start : start + SHARD]["sentence"]
-            logits = predict_logits(model, tokenizer, texts, MAX_LENGTH, LABELLING_BATCH_SIZE)
-            if main:
-                temporary = shard.with_suffix(".tmp")
-                save_file({"logits": logits}, temporary)
-                temporary.rename(shard)
-    PartialState().wait_for_everyone()
-    if main:
-        logits = [load_file(shards / f"{start}-{SHARD}.safetensors")["logits"] for start in starts]
-        knowledge = concatenate_datasets([Dataset.from_dict({"label": torch.cat(logits).numpy()}), sentences], axis=1)
-        with new_directory(KNOWLEDGE) as target:
-            knowledge.save_to_disk(str(target))
-            write_text(target / "origin.json", json.dumps(origin, indent=2))
-        shutil.rmtree(shards)
-    PartialState().wait_for_everyone()
-    return load_from_disk(str(KNOWLEDGE))
+    start = student.embedding.weight.data  # (tokens, 512)
+    theirs = teacher.get_input_embeddings().weight.detach()
+    vocabulary = teacher_tokenizer.get_vocab()
+    pairs = [(number, vocabulary[token]) for token, number in tokenizer.get_vocab().items() if token in vocabulary]
+    ours, known = torch.tensor(sorted(pairs)).unbind(1)
+    vectors = theirs[known] - theirs[known].mean(0)
+    if vectors.shape[1] > start.shape[1]:
+        _, _, components = torch.linalg.svd(vectors, full_matrices=False)
+        vectors = vectors @ components[: start.shape[1]].T
+    start[ours, : vectors.shape[1]] = vectors * (start.std() / vectors.std())
+    start[tokenizer.pad_token_id] = 0
+    return len(pairs)
 
 
 def as_student_reads(knowledge: Dataset) -> Dataset:
-    """`[UNK]` where the teacher saw `[MASK]`."""
-    sentences = [sentence.replace(MASK, "[UNK]") for sentence in knowledge["sentence"]]
-    return Dataset.from_dict({"sentence": sentences, "label": knowledge["label"][:]})
+    """`[UNK]` where the teacher saw `[MASK]`; the label is the logits and, in the last column, the hard label."""
+    return knowledge.map(
+        lambda batch: {
+            "sentence": [sentence.replace(MASK, "[UNK]") for sentence in batch["sentence"]],
+            "label": [[*row, hard] for row, hard in zip(batch["label"], batch["hard_label"], strict=True)],
+        },
+        batched=True,
+        keep_in_memory=True,
+        remove_columns=["source", "hard_label"],
+    )
+
+
+def distillation_loss(loss: str, temperature: float, hard_share: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of logits (batch, classes) against labels (batch, classes + 1): the teacher's logits, the hard label.
+
+    "mse": their mean squared difference. "kl": the divergence of the probabilities at `temperature`, times its square,
+    so that the gradients keep their size (Hinton et al. 2015). `hard_share` of it is the cross-entropy with the hard
+    labels, where there are any. Raises ValueError for another `loss`.
+    """
+    if loss not in ("mse", "kl"):
+        raise ValueError(f'LOSS = {loss!r}: "mse" or "kl"')
+
+    def compute(logits: Tensor, labels: Tensor) -> Tensor:
+        teacher, hard = labels[:, :-1], labels[:, -1].long()
+        if loss == "mse":
+            soft = mse_loss(logits, teacher)
+        else:
+            ours, theirs = log_softmax(logits / temperature, dim=1), log_softmax(teacher / temperature, dim=1)
+            soft = temperature**2 * kl_div(ours, theirs, reduction="batchmean", log_target=True)
+        if not hard_share:
+            return soft
+        true = cross_entropy(logits, hard, ignore_index=NO_LABEL, reduction="sum") / len(hard)
+        return (1 - hard_share) * soft + hard_share * true
+
+    return compute
 
 
 def main() -> None:
     quiet_libraries()
     data, labels, tokenizer = load_data(), load_labels(), load_tokenizer(STUDENT_TOKENIZER)
-    teacher = Path(TEACHER) if TEACHER else best_checkpoint(Path("model1"), "finetune_bert.py")
-    if not (teacher / "model.safetensors").is_file():
-        raise SystemExit(f"{teacher}/model.safetensors is missing: name a checkpoint directory in TEACHER.")
-    sentences = gather_sentences(data)
+    loss_function = distillation_loss(LOSS, TEMPERATURE, HARD_SHARE)
+    teachers = find_teachers()
+    for path in UNLABELLED:
+        if not Path(path).is_file():
+            raise SystemExit(f"{path} in UNLABELLED is missing: name text files of one sentence a line.")
+    augmenter = {"p_mask": P_MASK, "p_pos": P_POS, "p_ngram": P_NGRAM}
     origin = {
-        "teacher": str(teacher),
-        "teacher_sha256": file_fingerprint(teacher / "model.safetensors"),
+        "teachers": {str(teacher): file_fingerprint(teacher / "model.safetensors") for teacher in teachers},
         "data": fingerprint(data),
-        "sentences": fingerprint(sentences),
+        "char_table": file_fingerprint(DATA / "char_table.json"),
+        "unlabelled": {path: file_fingerprint(Path(path)) for path in UNLABELLED},
+        "augmentation": {"iterations": AUGMENTATIONS, "seed": SEED} | augmenter if AUGMENTATIONS else {},
+        "max_length": MAX_LENGTH,
     }
     settings = constants(globals()) | origin | {"tokenizer": file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json")}
     if already_done(OUTPUT, settings, EPOCHS):
         return
-    knowledge = label_sentences(teacher, labels, sentences, origin)
+    sentences = gather_sentences(data, UNLABELLED, AUGMENTATIONS, augmenter, SEED, HANLP_TIMEOUT)
+    knowledge = label_sentences(KNOWLEDGE, origin, sentences, teachers, labels, MAX_LENGTH, LABELLING_BATCH_SIZE)
     set_seed(SEED)
-    train_loader = make_loader(tokenizer, as_student_reads(knowledge), MAX_LENGTH, BATCH_SIZE, SEED)
+    train_loader = make_loader(tokenizer, as_student_reads(knowledge), MAX_LENGTH, BATCH_SIZE, SEED, EPOCH_SENTENCES)
     valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)
-    model = new_student(tokenizer, labels, load_descriptions())
+    model = new_student(tokenizer, labels, load_descriptions(), DROPOUT)
+    if EMBEDDINGS_FROM_TEACHER:
+        start_from_teacher(model, tokenizer, *load_classifier(teachers[0], labels))
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
-    schedule = OneCycleLR(optimizer, LEARNING_RATE, total_steps=EPOCHS * len(train_loader))
-    fit(OUTPUT, model, tokenizer, train_loader, valid_loader, optimizer, schedule, mse_loss, EPOCHS, settings)
+    schedule = get_scheduler(SCHEDULE, optimizer, WARMUP_STEPS, EPOCHS * len(train_loader))
+    fit(
+        OUTPUT,
+        model,
+        tokenizer,
+        train_loader,
+        valid_loader,
+        optimizer,
+        schedule,
+        loss_function,
+        EPOCHS,
+        settings,
+        AVERAGED_EPOCHS,
+    )
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def model_card(model: PreTrainedModel, history: list[dict[str, str]], settings: 
     there are in train and dev. Nothing in it depends on the time or the machine: the same run gives the same card.
     """
     own_code = type(model)._auto_class is not None  # the student: its code lies in the checkpoint
-    distilled = "teacher" in settings
+    distilled = "teachers" in settings
     data = ModelCardData(
         language="zh",
         library_name="transformers",

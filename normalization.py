@@ -1,29 +1,20 @@
 """Character normalisation: HanLP's CharTable, or general rules that come close to it.
 
 HanLP's `CharTable.convert` maps single UTF-16 characters: Traditional to Simplified, full to half width, upper to lower
-case, every kind of space to a space, and some punctuation. It needs Java and some 600 MB of data, so it is asked once,
-in a process of its own, for the whole table; the table is applied with `str.translate` from then on.
-
-Run as a script, `python normalization.py FILE`, this module is that process: it writes HanLP's table to FILE as JSON.
+case, every kind of space to a space, and some punctuation. HanLP is asked once for the whole table, which is applied
+with `str.translate` from then on.
 
 HanLP: https://github.com/hankcs/HanLP (Apache-2.0).   OpenCC: https://github.com/BYVoid/OpenCC (Apache-2.0).
 """
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
 import unicodedata
-from pathlib import Path
 
 import sentencepiece
 from opencc import OpenCC
 from sentencepiece.sentencepiece_model_pb2 import NormalizerSpec
 from tokenizers import normalizers
 
-# Every UTF-16 unit that is a character by itself; NUL ends a string in half of the libraries on the way.
-CHARACTERS = [chr(code) for code in range(1, 0x10000) if not 0xD800 <= code <= 0xDFFF]
+from hanlp_process import CHARACTERS, ask_char_table
 
 # What HanLP does to punctuation, which neither Unicode nor OpenCC asks for.
 PUNCTUATION = {
@@ -35,10 +26,6 @@ PUNCTUATION = {
     **dict.fromkeys("】]»〉〕}", "》"),
     **dict(zip("①②③④⑤⑥⑦⑧⑨⑩", "一二三四五六七八九十", strict=True)),
 }
-
-
-class HanLPUnavailable(Exception):
-    """HanLP could not be asked for its table; the message says why, in one line."""
 
 
 class CharTable:
@@ -106,46 +93,5 @@ def builtin_table() -> CharTable:
 
 
 def hanlp_table(timeout: float) -> CharTable:
-    """HanLP's own table, read by a child process within `timeout` seconds.
-
-    Raises HanLPUnavailable where there is no Java, no HanLP data and no way to download them, or the time runs out.
-    """
-    with tempfile.TemporaryDirectory() as directory:
-        output = Path(directory) / "table.json"
-        try:
-            child = subprocess.run(
-                [sys.executable, str(Path(__file__).resolve()), str(output)],
-                timeout=timeout,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                cwd=directory,
-                env=os.environ | {"PYTHONIOENCODING": "utf-8"},
-            )
-        except subprocess.TimeoutExpired:
-            raise HanLPUnavailable(f"no answer within {timeout:.0f} s") from None
-        if child.returncode != 0 or not output.exists():
-            last_words = child.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise HanLPUnavailable(last_words[-1].strip() if last_words else f"exit status {child.returncode}")
-        return CharTable("HanLP", json.loads(output.read_text(encoding="utf-8")))
-
-
-def write_hanlp_table(output: Path) -> None:
-    """The child process of `hanlp_table`. Importing pyhanlp starts a Java machine and may download HanLP first."""
-    import socket
-    import ssl
-    import webbrowser
-
-    socket.setdefaulttimeout(30)  # seconds; a silent server must not hold us for ever
-    webbrowser.open = webbrowser.open_new = webbrowser.open_new_tab = lambda *_, **__: False
-    ssl._create_unverified_context = ssl.create_default_context  # pyhanlp switches verification off by this name
-
-    from pyhanlp import JClass
-
-    convert = JClass("com.hankcs.hanlp.dictionary.other.CharTable").convert
-    table = {character: str(convert(character)) for character in CHARACTERS}
-    table = {old: new for old, new in table.items() if old != new}
-    output.write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    write_hanlp_table(Path(sys.argv[1]))
+    """HanLP's own table. Raises HanLPUnavailable where HanLP cannot be asked within `timeout` seconds."""
+    return CharTable("HanLP", ask_char_table(timeout))

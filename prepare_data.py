@@ -26,7 +26,8 @@ from tokenizers.models import WordPiece
 from transformers import PreTrainedTokenizerFast
 
 from artifacts import DATA, new_directory, quiet_libraries, write_text
-from normalization import CharTable, HanLPUnavailable, builtin_table, hanlp_table
+from hanlp_process import HanLPUnavailable
+from normalization import CharTable, builtin_table, hanlp_table
 
 SOURCE = Path("tnews")
 URL = "https://storage.googleapis.com/cluebenchmark/tasks/tnews_public.zip"

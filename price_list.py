@@ -34,7 +34,7 @@ def throughput(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sente
     rows = Dataset.from_dict({"sentence": sentences, "label": range(len(sentences))})
     with torch.inference_mode():
         for batch in make_loader(tokenizer, rows, MAX_LENGTH, BATCH_SIZE):
-            model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.argmax(1)
+            model(input_ids=batch["input_ids"].cpu(), attention_mask=batch["attention_mask"].cpu()).logits.argmax(1)
     return len(sentences) / (time.perf_counter() - started)
 
 

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 import torch
@@ -20,9 +20,9 @@ from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import DataLoaderConfiguration
 from datasets import Dataset
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Sampler
 from torchmetrics.classification import MulticlassAccuracy
 from tqdm import tqdm
@@ -34,6 +34,7 @@ from pictures import draw_history
 
 HISTORY_COLUMNS = ["epoch", "train_loss", "valid_accuracy", "seconds", "samples_per_second"]
 GOES_ON = "the same command, given again, goes on after the last whole epoch"
+STATE_SIZE = 7  # checkpoints: two states at a time (weights, two moments each) and a checkpoint half written
 LENGTH_POOL = 50  # batches that are sorted by length together: more → less padding, fewer → more random batches
 
 
@@ -54,25 +55,28 @@ def make_accelerator() -> Accelerator:
 
 
 class LengthGroupedBatches(Sampler[list[int]]):
-    """Batches of indices of nearly one length, every index once an epoch.
+    """Batches of indices of nearly one length.
 
-    With a seed, pools of LENGTH_POOL batches are drawn at random, sorted by length, cut, and the batches shuffled, anew
-    each epoch (`set_epoch`). Without one, the longest come first.
+    With a seed: `epoch_size` of them an epoch (0: every index once), the next ones of an endless row of random orders,
+    so that every index comes once before any comes again. Pools of LENGTH_POOL batches are sorted by length and cut,
+    and the batches shuffled. Without a seed: every index once, the longest first.
     """
 
     drop_last = False
 
-    def __init__(self, lengths: list[int], batch_size: int, seed: int | None = None) -> None:
-        self.lengths = torch.tensor(lengths)
+    def __init__(self, lengths: Tensor, batch_size: int, seed: int | None = None, epoch_size: int = 0) -> None:
+        self.lengths = lengths  # (sentences,), tokens
         self.batch_size = batch_size
         self.seed = seed
-        self.epoch = 0
+        self.epoch_size = epoch_size or len(lengths)
+        self.epoch = 1
 
     def set_epoch(self, epoch: int) -> None:
+        """Counted from 1."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
+        return -(-self.epoch_size // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         if self.seed is None:
@@ -80,34 +84,58 @@ class LengthGroupedBatches(Sampler[list[int]]):
             yield from (batch.tolist() for batch in longest_first.split(self.batch_size))
             return
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self.lengths), generator=generator)
-        pools = order.split(self.batch_size * LENGTH_POOL)
+        pools = self.chosen().split(self.batch_size * LENGTH_POOL)
         batches = [
             batch for pool in pools for batch in pool[self.lengths[pool].argsort(stable=True)].split(self.batch_size)
         ]
         for number in torch.randperm(len(batches), generator=generator).tolist():
             yield batches[number].tolist()
 
+    def chosen(self) -> Tensor:
+        """The indices of this epoch, in random order."""
+        size, start = len(self.lengths), (self.epoch - 1) * self.epoch_size
+        end = start + self.epoch_size
+        orders = [
+            torch.randperm(size, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + number))
+            for number in range(start // size, -(-end // size))
+        ]
+        first = start // size * size  # the place in the endless row at which these orders begin
+        return torch.cat(orders)[start - first : end - first]
+
 
 def make_loader(
-    tokenizer: PreTrainedTokenizerBase, rows: Dataset, max_length: int, batch_size: int, seed: int | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Dataset,
+    max_length: int,
+    batch_size: int,
+    seed: int | None = None,
+    epoch_size: int = 0,
 ) -> DataLoader:
     """Batches `input_ids` (batch, length), `attention_mask` (batch, length), `labels` (batch, …) of the columns
-    `sentence` and `label`; shuffled if there is a seed. Sentences are tokenised here, once, and cut to `max_length`;
-    one without a token becomes one unknown token.
+    `sentence` and `label`; shuffled if there is a seed, `epoch_size` sentences an epoch (0: all). Sentences are
+    tokenised here, once, and cut to `max_length`; one without a token becomes one unknown token.
     """
     encoded = tokenizer(rows["sentence"][:], truncation=True, max_length=max_length)["input_ids"] if len(rows) else []
-    tokens = [torch.tensor(ids or [tokenizer.unk_token_id], dtype=torch.int32) for ids in encoded]
-    labels = torch.tensor(rows["label"][:])
+    encoded = [ids or [tokenizer.unk_token_id] for ids in encoded]
+    lengths = torch.tensor([len(ids) for ids in encoded], dtype=torch.long)
+    device = make_accelerator().device  # all of it stays there: a headline takes some 100 bytes
+    tokens = torch.tensor(list(chain.from_iterable(encoded)), dtype=torch.int32, device=device)
+    ends = lengths.cumsum(0).to(device)
+    starts = ends - lengths.to(device)
+    labels = torch.tensor(rows.with_format("numpy")["label"][:], device=device)
 
     def collate(numbers: list[int]) -> dict[str, Tensor]:
-        padded = nn.utils.rnn.pad_sequence([tokens[number] for number in numbers], True, tokenizer.pad_token_id)
-        lengths = torch.tensor([len(tokens[number]) for number in numbers])
-        mask = torch.arange(padded.shape[1]) < lengths.unsqueeze(1)
-        return {"input_ids": padded, "attention_mask": mask.long(), "labels": labels[numbers]}
+        chosen = torch.tensor(numbers)
+        width = torch.arange(lengths[chosen].max(), device=device)
+        chosen = chosen.to(device, non_blocking=True)
+        positions = starts[chosen].unsqueeze(1) + width  # (batch, length)
+        mask = positions < ends[chosen].unsqueeze(1)
+        input_ids = tokens[positions.clamp(max=len(tokens) - 1)]
+        input_ids = input_ids.masked_fill(~mask, tokenizer.pad_token_id)
+        return {"input_ids": input_ids, "attention_mask": mask.long(), "labels": labels[chosen]}
 
-    sampler = LengthGroupedBatches([len(ids) for ids in tokens], batch_size, seed)
-    return DataLoader(range(len(tokens)), batch_sampler=sampler, collate_fn=collate)
+    sampler = LengthGroupedBatches(lengths, batch_size, seed, epoch_size)
+    return DataLoader(range(len(lengths)), batch_sampler=sampler, collate_fn=collate)
 
 
 def constants(module: dict) -> dict:
@@ -131,6 +159,8 @@ def already_done(directory: Path, settings: dict, epochs: int) -> bool:
         raise SystemExit(f"{directory}/ holds something that is not a run of ours: move it away ({move}).") from None
     settings = json.loads(json.dumps(settings))
     different = [name for name in settings | earlier if settings.get(name) != earlier.get(name)]
+    if different == ["EPOCHS"] and epochs > earlier["EPOCHS"] and goes_on_for_ever(settings):
+        return False
     if different == ["EPOCHS"]:
         raise SystemExit(
             f"{directory}/ was trained for {earlier['EPOCHS']} epochs, and its learning rate was planned for them: "
@@ -143,6 +173,11 @@ def already_done(directory: Path, settings: dict, epochs: int) -> bool:
         return False
     say(f"{directory}/ is finished with these settings and this data; nothing to do.")
     return True
+
+
+def goes_on_for_ever(settings: dict) -> bool:
+    """Whether a finished run can be given more epochs: nothing in it was planned for the number it had."""
+    return settings.get("SCHEDULE", "").startswith("constant") and not settings.get("AVERAGED_EPOCHS")
 
 
 def say(text: str) -> None:
@@ -179,49 +214,60 @@ def fit(
     loss_function: Callable[[Tensor, Tensor], Tensor],
     epochs: int,
     settings: dict,
+    averaged_epochs: int = 0,
 ) -> None:
     """Trains `model`, saving `{directory}/{epoch}-{accuracy:.4f}/` and a row of history.csv after every epoch.
 
     `loss_function(logits, labels)` takes (batch, classes) and the loader's labels; `schedule` is stepped every batch.
-    Accuracy is that of `valid_loader`, of this epoch alone. A run that was stopped goes on after its last whole epoch,
-    and ends with the same bytes as one that was not. Raises SystemExit where the loss is no longer a number, or where
-    the disk or the accelerator's memory is full.
+    Accuracy is that of `valid_loader`, of this epoch alone. In the last `averaged_epochs` epochs the mean of the
+    weights after each step so far is validated and saved (stochastic weight averaging, Izmailov et al. 2018, arXiv
+    1803.05407). A run that was stopped goes on after its last whole epoch, and ends with the same bytes as one that was
+    not. Raises SystemExit where the loss is no longer a number, or where the disk or the accelerator's memory is full.
     """
     accelerator = make_accelerator()
     batches = train_loader.batch_sampler
+    trained, averaged = model, AveragedModel(model, accelerator.device) if averaged_epochs else None
     sentences = {"train": len(batches.lengths), "dev": len(valid_loader.batch_sampler.lengths)}
     accelerator.wait_for_everyone()  # the others have looked at the directory before it is written to
     model, optimizer, train_loader, valid_loader = accelerator.prepare(model, optimizer, train_loader, valid_loader)
-    history = resume(directory, accelerator.unwrap_model(model), optimizer, schedule)
+    history = resume(directory, trained, averaged, optimizer, schedule)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        start_run(directory, accelerator, settings)
+        start_run(directory, accelerator, settings, trained, epochs - len(history))
     try:
         for epoch in range(len(history) + 1, epochs + 1):
             started = time.perf_counter()
             batches.set_epoch(epoch)
             torch.manual_seed(batches.seed * 1_000_003 + 1000 * epoch + accelerator.process_index)  # for dropout
+            average = averaged if epoch > epochs - averaged_epochs else None
             bar = tqdm(
                 total=len(train_loader), desc=f"{directory} {epoch}/{epochs}", disable=not accelerator.is_main_process
             )
             with bar:
-                train_loss = train_epoch(accelerator, model, train_loader, optimizer, schedule, loss_function, bar)
+                train_loss = train_epoch(
+                    accelerator, model, train_loader, optimizer, schedule, loss_function, bar, average
+                )
                 seconds = time.perf_counter() - started
-                valid_accuracy = validate(accelerator, model, valid_loader)
+                result = average.module if average else trained
+                valid_accuracy = validate(accelerator, result, valid_loader)
                 bar.set_postfix(loss=f"{train_loss:.4f}", accuracy=f"{valid_accuracy:.4f}")
-            speed = len(batches.lengths) / seconds
+            speed = batches.epoch_size / seconds
             row = (epoch, f"{train_loss:.6f}", f"{valid_accuracy:.4f}", f"{seconds:.1f}", f"{speed:.1f}")
             history.append(dict(zip(HISTORY_COLUMNS, map(str, row), strict=True)))
             if accelerator.is_main_process:
+                state = {
+                    "model": trained.state_dict(),
+                    "averaged": averaged.state_dict() if averaged else {},
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "history": history,
+                }
+                finished = len(history) == epochs and not goes_on_for_ever(settings)
                 try:
-                    trained = accelerator.unwrap_model(model)
-                    card = model_card(trained, history, settings, sentences)
-                    save_epoch(directory, trained, tokenizer, card, optimizer, schedule, history, epochs)
-                except (
-                    OSError,
-                    RuntimeError,
-                    SafetensorError,
-                ) as error:  # torch and safetensors have kinds of their own
+                    card = model_card(result, history, settings, sentences)
+                    save_epoch(directory, result, tokenizer, card, history, {} if finished else state)
+                # torch and safetensors have kinds of their own
+                except (OSError, RuntimeError, SafetensorError) as error:
                     raise SystemExit(f"{directory}/{epoch}-… could not be written ({error}); {GOES_ON}.") from None
     except KeyboardInterrupt:
         raise SystemExit(f"stopped; {GOES_ON}.") from None
@@ -229,9 +275,17 @@ def fit(
         raise SystemExit(f"{accelerator.device} is out of memory: lower BATCH_SIZE or MAX_LENGTH.") from None
 
 
-def start_run(directory: Path, accelerator: Accelerator, settings: dict) -> None:
-    """Makes the directory and writes run.json."""
+def start_run(directory: Path, accelerator: Accelerator, settings: dict, model: PreTrainedModel, epochs: int) -> None:
+    """Makes the directory and writes run.json; raises SystemExit where there is no room for `epochs` more epochs."""
     directory.mkdir(parents=True, exist_ok=True)
+    checkpoint = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    needed = checkpoint * (epochs + STATE_SIZE) if epochs else 0
+    free = shutil.disk_usage(directory).free
+    if needed > free:
+        raise SystemExit(
+            f"{directory}/ will need {needed / 1e6:,.0f} MB and the disk has {free / 1e6:,.0f} MB: make room there or "
+            "lower EPOCHS."
+        )
     versions = {name: version(name) for name in ("torch", "transformers", "tokenizers", "accelerate", "datasets")}
     run = {
         "settings": settings,
@@ -244,20 +298,24 @@ def start_run(directory: Path, accelerator: Accelerator, settings: dict) -> None
 
 
 def resume(
-    directory: Path, model: PreTrainedModel, optimizer: AcceleratedOptimizer, schedule: LRScheduler
+    directory: Path,
+    model: PreTrainedModel,
+    averaged: AveragedModel | None,
+    optimizer: AcceleratedOptimizer,
+    schedule: LRScheduler,
 ) -> list[dict]:
     """Puts everything back as it was after the last whole epoch; returns the rows of history.csv up to it."""
     states = sorted(directory.glob("state-*"), key=lambda path: int(path.name.removeprefix("state-")))
     if not states:
         return []
     state = torch.load(states[-1] / "state.pt", map_location="cpu", weights_only=True)
-    history = state["history"]
-    checkpoint = directory / f"{history[-1]['epoch']}-{history[-1]['valid_accuracy']}"
-    model.load_state_dict(load_file(checkpoint / "model.safetensors"))
+    model.load_state_dict(state["model"])
+    if averaged:
+        averaged.load_state_dict(state["averaged"])
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
-    say(f"{directory}/ was stopped after epoch {len(history)}: going on from there.")
-    return history
+    say(f"{directory}/ was stopped after epoch {len(state['history'])}: going on from there.")
+    return state["history"]
 
 
 def train_epoch(
@@ -268,8 +326,12 @@ def train_epoch(
     schedule: LRScheduler,
     loss_function: Callable[[Tensor, Tensor], Tensor],
     bar: tqdm,
+    averaged: AveragedModel | None = None,
 ) -> float:
-    """One pass over `loader`; returns the mean loss. Raises SystemExit where a loss is not a finite number."""
+    """One pass over `loader`; returns the mean loss. The weights after each step are added to `averaged`.
+
+    Raises SystemExit where a loss is not a finite number.
+    """
     model.train()
     loss_sum, samples = torch.zeros((), device=accelerator.device), 0
     broken = torch.zeros((), dtype=torch.long, device=accelerator.device)  # the first step whose loss is not finite
@@ -280,6 +342,8 @@ def train_epoch(
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
+        if averaged:
+            averaged.update_parameters(accelerator.unwrap_model(model))
         loss = loss.detach()
         loss_sum += loss * len(labels)
         samples += len(labels)
@@ -295,14 +359,11 @@ def train_epoch(
 def validate(accelerator: Accelerator, model: nn.Module, loader: DataLoader) -> float:
     """The accuracy on `loader`, every sample counted once over all processes."""
     model.eval()
-    accuracy = None
-    with torch.inference_mode():
+    accuracy = MulticlassAccuracy(model.config.num_labels, average="micro").to(accelerator.device)
+    with torch.inference_mode(), accelerator.autocast():
         for batch in loader:
             labels = batch.pop("labels")
-            logits, labels = accelerator.gather_for_metrics((model(**batch).logits, labels))
-            if accuracy is None:
-                accuracy = MulticlassAccuracy(logits.shape[1], average="micro").to(accelerator.device)
-            accuracy.update(logits, labels)
+            accuracy.update(*accelerator.gather_for_metrics((model(**batch).logits, labels)))
     return accuracy.compute().item()
 
 
@@ -311,26 +372,26 @@ def save_epoch(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     card: str,
-    optimizer: AcceleratedOptimizer,
-    schedule: LRScheduler,
     history: list[dict],
-    epochs: int,
+    state: dict,
 ) -> None:
-    """Writes the checkpoint, what `resume` needs, history.png, then history.csv: killed anywhere, the run can go on."""
+    """Writes the checkpoint, the `state` that `resume` needs, if any, history.png, then history.csv.
+
+    In this order a run that is killed anywhere can go on; older states are removed last.
+    """
     epoch, accuracy = history[-1]["epoch"], history[-1]["valid_accuracy"]
     with new_directory(directory / f"{epoch}-{accuracy}") as checkpoint:
         model.save_pretrained(checkpoint)
         tokenizer.save_pretrained(checkpoint)
         write_text(checkpoint / "README.md", card)
-    if len(history) < epochs:
+    if state:
         with new_directory(directory / f"state-{epoch}") as target:
-            state = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(), "history": history}
             torch.save(state, target / "state.pt")
     draw_history(directory / "history.png", history)
     write_history(directory, history)
-    for state in directory.glob("state-*"):
-        if state.name != f"state-{epoch}" or len(history) == epochs:
-            shutil.rmtree(state)
+    for path in directory.glob("state-*"):
+        if not state or path.name != f"state-{epoch}":
+            shutil.rmtree(path)
 
 
 def predict_logits(
@@ -339,13 +400,12 @@ def predict_logits(
     """Logits (sentence, class) in fp32 on the CPU, in the order of `sentences`; batches are grouped by length."""
     accelerator = make_accelerator()
     rows = Dataset.from_dict({"sentence": sentences, "label": range(len(sentences))})  # label: the place in the input
-    loader = make_loader(tokenizer, rows, max_length, batch_size)
+    loader = accelerator.prepare(make_loader(tokenizer, rows, max_length, batch_size))
     logits = torch.empty(len(sentences), model.config.num_labels)
-    model, loader = accelerator.prepare_model(model.eval(), evaluation_mode=True), accelerator.prepare(loader)
-    with torch.inference_mode():
-        for batch in tqdm(
-            loader, desc="predicting", disable=not accelerator.is_main_process or len(loader) < 2, leave=False
-        ):
+    model = model.to(accelerator.device).eval()
+    with torch.inference_mode(), accelerator.autocast():
+        quiet = not accelerator.is_main_process or len(loader) < 2
+        for batch in tqdm(loader, desc="predicting", disable=quiet, leave=False):
             positions = batch.pop("labels")
             scores, positions = accelerator.gather_for_metrics((model(**batch).logits.float(), positions))
             logits[positions.cpu()] = scores.cpu()

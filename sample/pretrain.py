@@ -31,6 +31,7 @@ from transformers.trainer_utils import get_last_checkpoint
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from normalization import builtin_table  # noqa: E402
+from training import fast_bf16  # noqa: E402
 
 OUTPUT = ROOT / "sample" / "tiny-bert-chinese"
 VOCABULARY_SIZE = 6500  # word pieces
@@ -163,6 +164,7 @@ def main() -> None:
         max_position_embeddings=128,
         hidden_dropout_prob=0.0,  # far fewer passes than would overfit; set to BERT's 0.1 before saving
         attention_probs_dropout_prob=0.0,
+        attn_implementation="eager",  # 1.4 times as fast as scaled_dot_product_attention on CPUs
     )
     model = BertForMaskedLM(config)
     arguments = TrainingArguments(
@@ -177,11 +179,12 @@ def main() -> None:
         weight_decay=0.01,
         adam_beta2=0.98,
         optim="adamw_torch_fused",
-        bf16=torch.cuda.is_available(),
+        bf16=fast_bf16(),
+        use_cpu=not torch.cuda.is_available(),
         logging_steps=50,
         eval_strategy="steps",
-        eval_steps=1000,
-        save_steps=200,
+        eval_steps=2000,
+        save_steps=1000,
         save_total_limit=1,
         remove_unused_columns=False,
         report_to="none",

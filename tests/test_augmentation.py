@@ -2,10 +2,15 @@
 
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
+from datasets import load_from_disk
 
+import augmentation
+import prepare_data
 from augmentation import MASK, Augmenter, augment, tag_words
+from labelling import gather_sentences
 
 CORPUS = [
     [("球队", "n"), ("赢", "v"), ("了", "u"), ("比赛", "n"), ("!", "x")],
@@ -21,7 +26,7 @@ def make(p_mask: float, p_pos: float, p_ngram: float, times: int, words: int = 0
 
 
 def test_words_and_tags():
-    assert tag_words(["我喜欢北京!"]) == [[("我", "r"), ("喜欢", "v"), ("北京", "ns"), ("!", "x")]]
+    assert tag_words(["我喜欢北京!"], None) == [[("我", "r"), ("喜欢", "v"), ("北京", "ns"), ("!", "x")]]
 
 
 def test_without_any_chance_nothing_changes():
@@ -62,12 +67,72 @@ def test_wrong_probabilities_are_refused():
         Augmenter(CORPUS, 0.6, 0.5, 0)
 
 
-def test_new_sentences_are_new_and_come_once_and_again_with_the_same_seed():
-    sentences = ["今天买手机", "球队赢了比赛", "为什么手机卖完了?", "球队"]
-    made = augment(sentences, 60, 0.1, 0.1, 0.25, seed=1)
-    texts = [sentence for sentence, _ in made]
-    assert len(texts) == len(set(texts)) > 30
-    assert not set(texts) & set(sentences)
-    assert all(text.replace(MASK, "") for text in texts)
-    assert {source for _, source in made} == {"mask", "pos", "ngram"}
-    assert augment(sentences, 60, 0.1, 0.1, 0.25, seed=1) == made != augment(sentences, 60, 0.1, 0.1, 0.25, seed=2)
+def test_as_many_sentences_as_tries_and_the_same_again_with_the_same_seed():
+    tagged = CORPUS * 10
+    augmenter = Augmenter(tagged)
+    made = list(augment(tagged, 5, augmenter, seed=1))
+    assert len(made) == 5 * len(tagged)
+    assert {source for _, source in made} == {"", "mask", "pos", "ngram"}
+    assert list(augment(tagged, 5, augmenter, seed=1)) == made != list(augment(tagged, 5, augmenter, seed=2))
+
+
+def test_two_processes_make_what_one_makes(monkeypatch):
+    tagged = CORPUS * 10
+    one = list(augment(tagged, 2, Augmenter(tagged), seed=1))
+    monkeypatch.setattr(augmentation, "processes", lambda sentences: 2)
+    assert list(augment(tagged, 2, Augmenter(tagged), seed=1)) == one
+    sentences = ["今天买手机", "球队赢了比赛", "为什么手机卖完了?"]
+    two = tag_words(sentences, None)
+    monkeypatch.undo()
+    assert tag_words(sentences, None) == two
+
+
+def test_hanlp_that_cannot_start_is_told_and_jieba_takes_its_place(capsys):
+    assert tag_words(["北京"], 120) == [[("北京", "ns")]]
+    assert "words and parts of speech are jieba's" in capsys.readouterr().out
+
+
+SETTINGS = {"p_mask": 0.1, "p_pos": 0.1, "p_ngram": 0.25}
+
+
+def test_gathered_sentences_are_new_and_come_once(small_tnews):
+    prepare_data.main()
+    data = load_from_disk("data")
+    dev = data["valid"]["sentence"][0]
+    Path("more.txt").write_text(f"\ufeff發現新的標題\n\n{dev}\n  发现新的标题 \n[MASK]\n", encoding="utf-8")
+    rows = list(gather_sentences(data, ["more.txt"], 20, SETTINGS, 1, 60))
+    train = rows[: len(data["train"])]
+    assert [row["sentence"] for row in train] == data["train"]["sentence"][:]
+    assert [row["hard_label"] for row in train] == data["train"]["label"][:]
+    added = [row["sentence"] for row in rows[len(train) :]]
+    assert len(added) == len(set(added)) > 1000
+    assert not set(added) & {*data["train"]["sentence"], *data["valid"]["sentence"]}
+    assert all(sentence.replace(MASK, "").strip() for sentence in added)
+    assert {row["source"] for row in rows} == {"train", "mask", "pos", "ngram", "unlabelled"}
+    assert [row["sentence"] for row in rows if row["source"] == "unlabelled"] == ["发现新的标题"]
+    assert {row["hard_label"] for row in rows[len(train) :]} == {-100}
+
+
+def test_nothing_of_dev_is_in_an_augmented_sentence(small_tnews):
+    lines = Path("tnews/dev.json").read_text(encoding="utf-8").splitlines()
+    marked = [line.replace('"sentence": "', '"sentence": "龘') for line in lines]
+    Path("tnews/dev.json").write_text("\n".join(marked), encoding="utf-8")
+    prepare_data.main()
+    data = load_from_disk("data")
+    assert all("龘" in sentence for sentence in data["valid"]["sentence"])
+    assert not any("龘" in row["sentence"] for row in gather_sentences(data, [], 20, SETTINGS, 1, 60))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"more\.txt in UNLABELLED cannot be read"),
+        ("好\n".encode() + "坏".encode("gb18030"), r"more\.txt, line 2"),
+    ],
+)
+def test_unlabelled_text_that_cannot_be_read_is_named(small_tnews, content, message):
+    prepare_data.main()
+    if content:
+        Path("more.txt").write_bytes(content)
+    with pytest.raises(SystemExit, match=message):
+        list(gather_sentences(load_from_disk("data"), ["more.txt"], 0, SETTINGS, 1, 60))

@@ -7,11 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from normalization import CharTable, HanLPUnavailable, builtin_table, hanlp_table
+from hanlp_process import HanLPUnavailable, ask_words
+from normalization import CharTable, builtin_table, hanlp_table
 
 # The classes that pyhanlp looks up when it is imported, and CharTable with HanLP's three signatures.
 STUB_CLASSES = {
-    "com.hankcs.hanlp.HanLP": "public class HanLP { public static class Config {} }",
+    "com.hankcs.hanlp.HanLP": """public class HanLP {
+        public static class Config {}
+        public static class Term { public String word; public Object nature; }
+        public static java.util.List<Term> segment(String text) {
+            java.util.List<Term> terms = new java.util.ArrayList<>();
+            for (String word : text.split("(?<= )|(?= )")) {
+                Term term = new Term();
+                term.word = word;
+                term.nature = word.equals(" ") ? "w" : "n";
+                terms.add(term);
+            }
+            return terms;
+        }
+    }""",
     "com.hankcs.hanlp.model.perceptron.PerceptronLexicalAnalyzer": "public class PerceptronLexicalAnalyzer {}",
     "com.hankcs.hanlp.seg.Other.DoubleArrayTrieSegment": "public class DoubleArrayTrieSegment {}",
     "com.hankcs.hanlp.collection.AhoCorasick.AhoCorasickDoubleArrayTrie": "public class AhoCorasickDoubleArrayTrie {}",
@@ -57,6 +71,10 @@ def test_hanlps_table_is_read_through_pyhanlp(java_stub):
     assert table.source == "HanLP"
     assert table.convert("働く NBA") == "動く nba"  # one application: 働 → 動
     assert table.fixed_point()["働"] == "动"  # and 動 → 动
+
+
+def test_words_and_parts_of_speech_are_read_through_pyhanlp(java_stub):
+    assert ask_words(["球队 赢", '"'], timeout=120) == [[("球队", "n"), (" ", "w"), ("赢", "n")], [('"', "n")]]
 
 
 def test_missing_hanlp_is_told_in_one_line():

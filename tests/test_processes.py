@@ -16,11 +16,11 @@ from training import predict_logits
 STAGES = """
 import sys
 sys.path[:0] = [{root!r}, {tests!r}]
-import distill, finetune_bert, train_bilstm
+import distill, finetune_bert, labelling, train_bilstm
 finetune_bert.MODEL_NAME, finetune_bert.EPOCHS, finetune_bert.BATCH_SIZE = "bert", 1, 32
 train_bilstm.EPOCHS = distill.EPOCHS = 1
 train_bilstm.BATCH_SIZE = distill.BATCH_SIZE = 64
-distill.SHARD = 70
+labelling.SHARD = 70
 for stage in (finetune_bert, train_bilstm, distill):
     stage.main()
 """

@@ -16,11 +16,11 @@ import itertools, os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 import accelerate, safetensors.torch, shutil, torch, transformers
-import distill, finetune_bert, train_bilstm, training
+import distill, finetune_bert, labelling, train_bilstm, training
 from training import MulticlassAccuracy
 finetune_bert.MODEL_NAME, finetune_bert.EPOCHS, finetune_bert.BATCH_SIZE = "bert", 3, 32
 train_bilstm.EPOCHS, train_bilstm.BATCH_SIZE = 3, 64
-distill.EPOCHS, distill.BATCH_SIZE, distill.SHARD = 1, 64, 100
+distill.EPOCHS, distill.BATCH_SIZE, labelling.SHARD = 1, 64, 100
 distill.AUGMENTATIONS, distill.KNOWLEDGE = 1, Path("new-knowledge")
 {stage}.OUTPUT = Path("out")
 owner, name, number = {kill}
@@ -78,7 +78,7 @@ def workplace(finished_run, tmp_path_factory):
 @pytest.mark.parametrize(
     ("stage", "kill"),
     [
-        pytest.param("train_bilstm", "torch.optim.lr_scheduler.OneCycleLR, 'step', 8", id="training"),
+        pytest.param("train_bilstm", "torch.optim.lr_scheduler.LambdaLR, 'step', 8", id="training"),
         pytest.param("finetune_bert", "torch.optim.lr_scheduler.LambdaLR, 'step', 15", id="training with dropout"),
         pytest.param("train_bilstm", "MulticlassAccuracy, 'update', 2", id="validation"),
         pytest.param(
@@ -87,8 +87,8 @@ def workplace(finished_run, tmp_path_factory):
         pytest.param("train_bilstm", "torch, 'save', 2", id="between checkpoint and state"),
         pytest.param("train_bilstm", "training, 'write_history', 2", id="between state and history"),
         pytest.param("train_bilstm", "training.shutil, 'rmtree', 5", id="removing the older state"),
-        pytest.param("distill", "distill, 'save_file', 3", id="labelling"),
-        pytest.param("distill", "distill.Dataset, 'save_to_disk', 1", id="writing the knowledge"),
+        pytest.param("distill", "labelling, 'mean_logits', 3", id="labelling"),
+        pytest.param("distill", "labelling.Dataset, 'save_to_disk', 6", id="writing the knowledge"),
     ],
 )
 def test_a_killed_run_ends_as_if_it_had_not_been(workplace, stage, kill):

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, set_seed
 
 import prepare_data
 import train_bilstm
+from artifacts import load_labels
+from bilstm import new_student
 from training import LengthGroupedBatches, make_loader
 
 
@@ -23,29 +26,42 @@ def settings(monkeypatch):
 @pytest.fixture
 def prepared(small_tnews, settings):
     prepare_data.main()
-    settings(BATCH_SIZE=64, EPOCHS=2, OUTPUT=Path("model2"))
+    settings(BATCH_SIZE=64, EPOCHS=2, WARMUP_STEPS=0, OUTPUT=Path("model2"))
     return small_tnews
 
 
 def test_batches_hold_every_index_once_and_little_padding():
     lengths = torch.randint(1, 60, (5000,), generator=torch.Generator().manual_seed(0)).tolist()
-    batches = list(LengthGroupedBatches(lengths, 32, seed=1))
+    batches = list(LengthGroupedBatches(torch.tensor(lengths), 32, seed=1))
     assert sorted(index for batch in batches for index in batch) == list(range(5000))
     padded = sum(len(batch) * max(lengths[index] for index in batch) for batch in batches)
     assert padded < 1.1 * sum(lengths)
-    assert len(batches) == len(LengthGroupedBatches(lengths, 32, seed=1))
+    assert len(batches) == len(LengthGroupedBatches(torch.tensor(lengths), 32, seed=1))
 
 
 def test_batches_differ_between_epochs_and_agree_between_runs():
-    sampler = LengthGroupedBatches([5] * 100, 8, seed=1)
+    sampler = LengthGroupedBatches(torch.tensor([5] * 100), 8, seed=1)
     first = list(sampler)
-    sampler.set_epoch(1)
+    sampler.set_epoch(2)
     assert list(sampler) != first
-    assert list(LengthGroupedBatches([5] * 100, 8, seed=1)) == first
+    assert list(LengthGroupedBatches(torch.tensor([5] * 100), 8, seed=1)) == first
+
+
+def test_short_epochs_take_every_index_once_before_any_again():
+    sampler = LengthGroupedBatches(torch.arange(10), 4, seed=1, epoch_size=7)
+    assert len(sampler) == 2
+    taken = []
+    for epoch in range(1, 11):
+        sampler.set_epoch(epoch)
+        batches = list(sampler)
+        assert sorted(map(len, batches)) == [3, 4]
+        taken += [index for batch in batches for index in batch]
+    assert sorted(taken) == sorted(list(range(10)) * 7)
+    assert all(taken.count(index) == 7 for index in range(10))
 
 
 def test_batches_for_prediction_start_with_the_longest():
-    assert list(LengthGroupedBatches([1, 3, 2, 3], 2)) == [[1, 3], [2, 0]]
+    assert list(LengthGroupedBatches(torch.tensor([1, 3, 2, 3]), 2)) == [[1, 3], [2, 0]]
 
 
 def test_loader_pads_cuts_and_replaces_empty_sentences(finished):
@@ -117,3 +133,44 @@ def test_a_folder_of_something_else_is_left_alone(prepared):
     with pytest.raises(SystemExit, match="mv model2 model2-1"):
         train_bilstm.main()
     assert [path.name for path in Path("model2").iterdir()] == ["notes.txt"]
+
+
+def test_averaged_epochs_save_the_mean_of_the_weights_after_each_step(prepared, settings):
+    settings(EPOCHS=1, BATCH_SIZE=150, SCHEDULE="constant", OUTPUT=Path("last"))  # two steps
+    train_bilstm.main()
+    settings(AVERAGED_EPOCHS=1, OUTPUT=Path("averaged"))
+    train_bilstm.main()
+    name = "classifier.weight"
+    second, mean = (load_file(next(Path(run).glob("1-*/*.safetensors")))[name] for run in ("last", "averaged"))
+    set_seed(train_bilstm.SEED)
+    start = new_student(AutoTokenizer.from_pretrained("data/tokenizer"), load_labels()).state_dict()[name]
+    first = 2 * mean - second
+    # The first step of AdamW changes every weight by the learning rate.
+    assert (first - start).abs().median().item() == pytest.approx(train_bilstm.LEARNING_RATE, rel=0.05)
+    assert (second - start).abs().median() > 1.5 * train_bilstm.LEARNING_RATE
+
+
+def test_a_constant_schedule_goes_on_where_a_finished_run_ended(prepared, settings, capsys):
+    settings(SCHEDULE="constant", OUTPUT=Path("whole"), EPOCHS=3)
+    train_bilstm.main()
+    settings(OUTPUT=Path("parts"), EPOCHS=2)
+    train_bilstm.main()
+    settings(EPOCHS=3)
+    train_bilstm.main()
+    assert "parts/ was stopped after epoch 2: going on from there." in capsys.readouterr().out
+    whole, parts = (next(Path(name).glob("3-*/model.safetensors")).read_bytes() for name in ("whole", "parts"))
+    assert whole == parts
+
+
+def test_other_schedules_do_not_go_on_and_say_why(prepared, settings):
+    train_bilstm.main()
+    settings(EPOCHS=3)
+    with pytest.raises(SystemExit, match="its learning rate was planned for them: for 3, train anew"):
+        train_bilstm.main()
+
+
+def test_a_disk_without_room_is_told_before_training(prepared, settings):
+    settings(EPOCHS=10**9)
+    with pytest.raises(SystemExit, match=r"model2/ will need .* MB and the disk has .* MB: make room there or lower"):
+        train_bilstm.main()
+    assert not list(Path("model2").iterdir())

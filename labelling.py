@@ -1,0 +1,140 @@
+"""The knowledge: sentences of several sources, and what the teachers say of them.
+
+Both steps work in pieces and leave each piece on disk, so that memory does not grow with the number of sentences and a
+run that was stopped goes on. All of it stands in `{knowledge}-shards/` until the whole takes its place as `knowledge/`.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets, load_from_disk
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from artifacts import load_char_table, load_classifier, new_directory, read_json, write_text
+from augmentation import MASK, Augmenter, augment, tag_words
+from training import predict_logits, say
+
+SHARD = 20_000  # sentences labelled between two savings
+NO_LABEL = -100  # what torch's cross-entropy passes over
+FEATURES = Features({"sentence": Value("string"), "source": Value("string"), "hard_label": Value("int64")})
+
+
+def read_unlabelled(path: Path) -> Iterator[str]:
+    """The lines of a text file. Raises SystemExit, naming file and line, where it cannot be read."""
+    number = 0
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except OSError as error:
+        raise SystemExit(f"{path} in UNLABELLED cannot be read ({error.strerror}): name a text file.") from None
+    except UnicodeDecodeError:
+        raise SystemExit(f"{path}, line {number}: not UTF-8: convert the file or mend the line.") from None
+
+
+def gather_sentences(
+    data: DatasetDict,
+    unlabelled: list[str],
+    iterations: int,
+    augmenter_settings: dict[str, float],
+    seed: int,
+    hanlp_timeout: float,
+) -> Iterator[dict[str, object]]:
+    """What the teacher is to label: `sentence`, `source` (train, mask, pos, ngram, unlabelled), `hard_label`.
+
+    Train as it is, then from `iterations` tries a sentence the augmented ones, then the lines of the `unlabelled`
+    files, normalised; of the latter two none that stands in train or dev or came before, none that is empty or masks
+    alone.
+    """
+    for row in data["train"]:
+        yield {"sentence": row["sentence"], "source": "train", "hard_label": row["label"]}
+    table = load_char_table()
+    known = {digest(sentence) for split in ("train", "valid") for sentence in data[split]["sentence"]}
+
+    def is_new(sentence: str) -> bool:
+        if not sentence.replace(MASK, "").strip() or (number := digest(sentence)) in known:
+            return False
+        known.add(number)
+        return True
+
+    if iterations:
+        tagged = tag_words(data["train"]["sentence"][:], hanlp_timeout if table.source == "HanLP" else None)
+        for sentence, source in augment(tagged, iterations, Augmenter(tagged, **augmenter_settings), seed):
+            if is_new(sentence):
+                yield {"sentence": sentence, "source": source, "hard_label": NO_LABEL}
+    for path in unlabelled:
+        for line in read_unlabelled(Path(path)):
+            sentence = table.convert(line.strip())
+            if is_new(sentence):
+                yield {"sentence": sentence, "source": "unlabelled", "hard_label": NO_LABEL}
+
+
+def digest(sentence: str) -> int:
+    """64 bits that stand for a sentence: a set of them is small."""
+    return int.from_bytes(hashlib.blake2b(sentence.encode(), digest_size=8).digest(), "big")
+
+
+def label_sentences(
+    knowledge: Path,
+    origin: dict[str, object],
+    sentences: Iterator[dict[str, object]],
+    teachers: list[Path],
+    labels: dict[int, str],
+    max_length: int,
+    batch_size: int,
+) -> Dataset:
+    """`sentences` with the mean of the teachers' logits in the column `label`; made only if `knowledge` is not that.
+
+    `origin` tells the teachers and the sentences apart from others; it is kept as `origin.json`. Raises SystemExit
+    where a teacher cannot be loaded or the disk is full.
+    """
+    main = PartialState().is_main_process
+    if read_json(knowledge / "origin.json") == origin:
+        say(f"{knowledge}/ is of these teachers and these sentences: used again.")
+        return load_from_disk(str(knowledge))
+    if knowledge.exists():
+        say(f"{knowledge}/ is of other teachers or other sentences: labelling anew.")
+    models = [load_classifier(teacher, labels) for teacher in teachers]
+    shards = knowledge.with_name(f"{knowledge.name}-shards")
+    PartialState().wait_for_everyone()
+    if main and read_json(shards / "origin.json") != origin:
+        with new_directory(shards) as target:
+            rows = Dataset.from_generator(lambda: sentences, FEATURES, cache_dir=str(target / "cache"))
+            rows.save_to_disk(str(target / "sentences"))
+            shutil.rmtree(target / "cache")
+            write_text(target / "origin.json", json.dumps(origin, indent=2))
+    PartialState().wait_for_everyone()
+    rows = load_from_disk(str(shards / "sentences"))
+    parts = [shards / f"logits-{start:09}" for start in range(0, len(rows), SHARD)]
+    for number, part in enumerate(parts):
+        if not part.exists():
+            texts = rows[number * SHARD : (number + 1) * SHARD]["sentence"]
+            logits = mean_logits(models, texts, max_length, batch_size)
+            if main:
+                with new_directory(part) as target:
+                    Dataset.from_dict({"label": logits.numpy()}).save_to_disk(str(target))
+    PartialState().wait_for_everyone()
+    if main:
+        logits = concatenate_datasets([load_from_disk(str(part)) for part in parts])
+        with new_directory(knowledge) as target:
+            concatenate_datasets([logits, rows], axis=1).save_to_disk(str(target))
+            write_text(target / "origin.json", json.dumps(origin, indent=2))
+        shutil.rmtree(shards)
+    PartialState().wait_for_everyone()
+    return load_from_disk(str(knowledge))
+
+
+def mean_logits(
+    teachers: list[tuple[PreTrainedModel, PreTrainedTokenizerBase]],
+    sentences: list[str],
+    max_length: int,
+    batch_size: int,
+) -> torch.Tensor:
+    """The mean over the teachers of their logits (sentences, classes)."""
+    logits = [predict_logits(model, tokenizer, sentences, max_length, batch_size) for model, tokenizer in teachers]
+    return torch.stack(logits).mean(0)

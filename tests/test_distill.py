@@ -1,0 +1,138 @@
+"""Stage 4: its losses, what the student reads, its start, several teachers, and text of the user's own."""
+
+import json
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from datasets import Dataset, load_from_disk
+from torch.nn.functional import cross_entropy
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertTokenizer
+
+import distill
+from artifacts import best_checkpoint, load_classifier, load_labels
+from bilstm import new_student
+from distill import as_student_reads, distillation_loss, start_from_teacher
+from training import predict_logits
+
+LOGITS = torch.tensor([[1.0, 0.0, -1.0], [0.5, 0.5, 2.0]])
+TEACHER = torch.tensor([[2.0, 0.0, -2.0], [0.0, 1.0, 1.0]])
+
+
+def labels(*hard: int) -> torch.Tensor:
+    return torch.cat([TEACHER, torch.tensor(hard, dtype=torch.float).unsqueeze(1)], dim=1)
+
+
+def test_mean_squared_error_of_the_logits():
+    assert distillation_loss("mse", 1, 0)(LOGITS, labels(0, 1)).item() == pytest.approx(
+        (1 + 0 + 1 + 0.25 + 0.25 + 1) / 6
+    )
+
+
+def test_divergence_of_the_softened_probabilities():
+    ours, theirs = (
+        numpy.exp(x.numpy() / 2) / numpy.exp(x.numpy() / 2).sum(1, keepdims=True) for x in (LOGITS, TEACHER)
+    )
+    expected = 4 * (theirs * numpy.log(theirs / ours)).sum(1).mean()
+    assert distillation_loss("kl", 2, 0)(LOGITS, labels(0, 1)).item() == pytest.approx(expected, rel=1e-5)
+    assert distillation_loss("kl", 2, 0)(TEACHER, labels(0, 1)).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_share_of_the_hard_labels_counts_only_sentences_that_have_one():
+    soft = distillation_loss("mse", 1, 0)(LOGITS, labels(0, 1))
+    both = distillation_loss("mse", 1, 0.25)(LOGITS, labels(2, 1))
+    torch.testing.assert_close(both, 0.75 * soft + 0.25 * cross_entropy(LOGITS, torch.tensor([2, 1])))
+    first = distillation_loss("mse", 1, 0.25)(LOGITS, labels(2, -100))
+    torch.testing.assert_close(first, 0.75 * soft + 0.25 * cross_entropy(LOGITS[:1], torch.tensor([2])) / 2)
+    assert distillation_loss("mse", 1, 0.25)(LOGITS, labels(-100, -100)).item() == pytest.approx(0.75 * soft.item())
+
+
+def test_another_loss_is_refused():
+    with pytest.raises(ValueError, match="LOSS = 'mae'"):
+        distillation_loss("mae", 1, 0)
+
+
+def test_student_reads_unk_where_the_teacher_read_mask(finished):
+    rows = {"sentence": ["[MASK]天", "今天"], "label": [[1.0, 2.0], [3.0, 4.0]], "source": ["mask", "train"]}
+    read = as_student_reads(Dataset.from_dict(rows | {"hard_label": [-100, 1]}))
+    assert read["sentence"][:] == ["[UNK]天", "今天"]
+    assert read["label"][:] == [[1, 2, -100], [3, 4, 1]]
+    tokenizer = AutoTokenizer.from_pretrained("data/tokenizer")
+    assert tokenizer("[UNK]天")["input_ids"][0] == tokenizer.unk_token_id
+
+
+@pytest.mark.parametrize("width", [64, 640])
+def test_students_embeddings_start_as_the_teachers(finished, width):
+    tokenizer = AutoTokenizer.from_pretrained("data/tokenizer")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "天", "今", "nba"]
+    teacher_tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(words)})
+    config = BertConfig(len(words), width, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    torch.manual_seed(0)
+    teacher, student = BertForSequenceClassification(config), new_student(tokenizer, load_labels())
+    before = student.embedding.weight.detach().clone()
+    assert start_from_teacher(student, tokenizer, teacher, teacher_tokenizer) == len(words)
+    after = student.embedding.weight.detach()
+    ours = torch.tensor(tokenizer.convert_tokens_to_ids(words[1:]))
+    theirs = teacher.get_input_embeddings().weight.detach()[1:]
+    changed = (after != before).any(1)
+    assert set(changed.nonzero().flatten().tolist()) == set(ours.tolist())
+    # How far any two tokens are from each other is what the teacher says, but for the scale.
+    columns = after[ours][:, : min(width, 512)]
+    ratio = torch.pdist(columns) / torch.pdist(theirs)
+    assert ratio.std() < 0.02 * ratio.mean()
+    assert (after[ours][:, width:] == before[ours][:, width:]).all()
+    assert not after[tokenizer.pad_token_id].any()
+
+
+@pytest.fixture
+def small_distill(finished, tmp_path, monkeypatch):
+    for name, value in {
+        "EPOCHS": 1,
+        "BATCH_SIZE": 32,
+        "WARMUP_STEPS": 0,
+        "KNOWLEDGE": tmp_path / "knowledge",
+        "OUTPUT": tmp_path / "model3",
+    }.items():
+        monkeypatch.setattr(distill, name, value)
+    return tmp_path
+
+
+def test_several_teachers_logits_are_averaged(small_distill, monkeypatch):
+    teachers = sorted(Path("model1").glob("*-*"))[:2]
+    monkeypatch.setattr(distill, "TEACHERS", [str(teacher) for teacher in teachers])
+    distill.main()
+    knowledge = load_from_disk(str(small_distill / "knowledge"))
+    loaded = [load_classifier(teacher, load_labels()) for teacher in teachers]
+    logits = [predict_logits(*teacher, knowledge["sentence"][:], 128, 256) for teacher in loaded]
+    torch.testing.assert_close(torch.tensor(knowledge["label"][:]), (logits[0] + logits[1]) / 2)
+
+
+def test_augmented_and_unlabelled_sentences_are_labelled_and_learnt(small_distill, monkeypatch, tmp_path):
+    text = tmp_path / "more.txt"
+    text.write_text("球队在NBA的主場贏了\n芯片和软件\n", encoding="utf-8")
+    monkeypatch.setattr(distill, "UNLABELLED", [str(text)])
+    monkeypatch.setattr(distill, "AUGMENTATIONS", 1)
+    monkeypatch.setattr(distill, "EMBEDDINGS_FROM_TEACHER", True)
+    monkeypatch.setattr(distill, "LOSS", "kl")
+    monkeypatch.setattr(distill, "HARD_SHARE", 0.1)
+    distill.main()
+    knowledge = load_from_disk(str(small_distill / "knowledge"))
+    assert set(knowledge["source"]) == {"train", "mask", "pos", "ngram", "unlabelled"}
+    assert knowledge["sentence"][-2:] == ["球队在nba的主场赢了", "芯片和软件"]
+    model, tokenizer = load_classifier(best_checkpoint(Path("model1"), ""), load_labels())
+    logits = predict_logits(model, tokenizer, knowledge["sentence"][:], 128, 256)
+    torch.testing.assert_close(torch.tensor(knowledge["label"][:]), logits)
+    run = json.loads((small_distill / "model3/run.json").read_text(encoding="utf-8"))
+    assert run["settings"]["unlabelled"].keys() == {str(text)}
+
+
+def test_missing_teacher_and_missing_text_are_named_before_any_work(small_distill, monkeypatch):
+    monkeypatch.setattr(distill, "TEACHERS", ["model1/9-0.9999"])
+    with pytest.raises(SystemExit, match=r"model1/9-0\.9999/model\.safetensors is missing: name checkpoint"):
+        distill.main()
+    monkeypatch.setattr(distill, "TEACHERS", [])
+    monkeypatch.setattr(distill, "UNLABELLED", ["nowhere.txt"])
+    with pytest.raises(SystemExit, match=r"nowhere\.txt in UNLABELLED is missing"):
+        distill.main()
+    assert not (small_distill / "knowledge").exists()
