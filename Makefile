@@ -3,9 +3,9 @@ STAGES := prepare_data finetune_bert train_bilstm distill predict_test report
 
 .PHONY: sample test tnews clean
 
-# The five stages on a small generated set, in the scratch folder sample-run/.
+# The five stages and the report on the sample, in sample/; run again, it goes on or says that it is done.
 sample: .venv/ready
-	$(PYTHON) tests/small_set.py sample-run
+	$(PYTHON) sample/run.py
 
 test: .venv/ready
 	$(PYTHON) -m ruff check .
@@ -16,8 +16,10 @@ test: .venv/ready
 tnews: .venv/ready
 	for stage in $(STAGES); do $(PYTHON) $$stage.py || exit 1; done
 
+# Removes what `make sample` made.
 clean:
-	rm -rf sample-run
+	cd sample && rm -rf data model1 model2 model3 knowledge knowledge-shards report
+	cd sample && rm -f tnews_predict.json tnews10_predict.json clue_submission.zip
 
 .venv/ready: requirements.txt tests/requirements.txt
 	python3 -m venv .venv

@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -104,25 +105,25 @@ def label_sentences(
     PartialState().wait_for_everyone()
     if main and read_json(shards / "origin.json") != origin:
         with new_directory(shards) as target:
-            rows = Dataset.from_generator(lambda: sentences, FEATURES, cache_dir=str(target / "cache"))
-            rows.save_to_disk(str(target / "sentences"))
-            shutil.rmtree(target / "cache")
+            number = 0
+            while chunk := list(islice(sentences, SHARD)):
+                Dataset.from_list(chunk, FEATURES).save_to_disk(str(target / f"sentences-{number:06}"))
+                number += 1
             write_text(target / "origin.json", json.dumps(origin, indent=2))
     PartialState().wait_for_everyone()
-    rows = load_from_disk(str(shards / "sentences"))
-    parts = [shards / f"logits-{start:09}" for start in range(0, len(rows), SHARD)]
-    for number, part in enumerate(parts):
-        if not part.exists():
-            texts = rows[number * SHARD : (number + 1) * SHARD]["sentence"]
-            logits = mean_logits(models, texts, max_length, batch_size)
+    labelled = []
+    for part in sorted(shards.glob("sentences-*")):
+        labelled.append(part.with_name(part.name.replace("sentences", "labelled")))
+        if not labelled[-1].exists():
+            rows = load_from_disk(str(part))
+            logits = mean_logits(models, rows["sentence"][:], max_length, batch_size)
             if main:
-                with new_directory(part) as target:
-                    Dataset.from_dict({"label": logits.numpy()}).save_to_disk(str(target))
+                with new_directory(labelled[-1]) as target:
+                    rows.add_column("label", list(logits.numpy())).save_to_disk(str(target))
     PartialState().wait_for_everyone()
     if main:
-        logits = concatenate_datasets([load_from_disk(str(part)) for part in parts])
         with new_directory(knowledge) as target:
-            concatenate_datasets([logits, rows], axis=1).save_to_disk(str(target))
+            concatenate_datasets([load_from_disk(str(part)) for part in labelled]).save_to_disk(str(target))
             write_text(target / "origin.json", json.dumps(origin, indent=2))
         shutil.rmtree(shards)
     PartialState().wait_for_everyone()

@@ -5,8 +5,10 @@ hardware is fast at it, and nothing is read back from the device before the epoc
 """
 
 import csv
+import ctypes
 import io
 import json
+import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -269,10 +271,20 @@ def fit(
                 # torch and safetensors have kinds of their own
                 except (OSError, RuntimeError, SafetensorError) as error:
                     raise SystemExit(f"{directory}/{epoch}-… could not be written ({error}); {GOES_ON}.") from None
+            release_memory()
     except KeyboardInterrupt:
         raise SystemExit(f"stopped; {GOES_ON}.") from None
     except torch.OutOfMemoryError:
         raise SystemExit(f"{accelerator.device} is out of memory: lower BATCH_SIZE or MAX_LENGTH.") from None
+
+
+def release_memory() -> None:
+    """Gives freed memory back to the system, where the C library is glibc.
+
+    Its heap keeps the holes that tensors of ever new shapes leave, and would grow with every epoch on the CPU.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def start_run(directory: Path, accelerator: Accelerator, settings: dict, model: PreTrainedModel, epochs: int) -> None:

@@ -1,15 +1,12 @@
-"""Runs all stages on a small generated set, with a tiny random BERT as the teacher: `python tests/small_set.py FOLDER`.
+"""All stages on a small generated set, with a tiny random BERT as the teacher.
 
 It shows that the stages fit together, not what distillation is worth: the sentences are random words of each class.
 """
 
 import json
-import os
 import random
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from safetensors.torch import save_file
 from transformers import BertConfig, BertForPreTraining, BertTokenizer
@@ -121,11 +118,3 @@ def run_stages() -> None:
     train_bilstm.WARMUP_STEPS = distill.WARMUP_STEPS = 5
     for stage in (finetune_bert, train_bilstm, distill, predict_test, report):
         stage.main()
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).mkdir(exist_ok=True)
-    os.chdir(sys.argv[1])
-    if not Path("tnews").exists():
-        write_tnews(Path("tnews"))
-    run_stages()
