@@ -240,6 +240,7 @@ def fit(
         for epoch in range(len(history) + 1, epochs + 1):
             started = time.perf_counter()
             batches.set_epoch(epoch)
+            train_loader.set_epoch(epoch)  # which would count from 0, after a resumption too
             torch.manual_seed(batches.seed * 1_000_003 + 1000 * epoch + accelerator.process_index)  # for dropout
             average = averaged if epoch > epochs - averaged_epochs else None
             bar = tqdm(
