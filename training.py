@@ -396,6 +396,7 @@ def save_epoch(
     epoch, accuracy = history[-1]["epoch"], history[-1]["valid_accuracy"]
     with new_directory(directory / f"{epoch}-{accuracy}") as checkpoint:
         model.save_pretrained(checkpoint)
+        tokenizer.init_kwargs.pop("local_files_only", None)  # how we loaded it is not how others must
         tokenizer.save_pretrained(checkpoint)
         write_text(checkpoint / "README.md", card)
     if state:
