@@ -90,7 +90,8 @@ class LengthGroupedBatches(Sampler[list[int]]):
         batches = [
             batch for pool in pools for batch in pool[self.lengths[pool].argsort(stable=True)].split(self.batch_size)
         ]
-        for number in torch.randperm(len(batches), generator=generator).tolist():
+        # A short batch stays the last: only there does accelerate share it out to several processes.
+        for number in [*torch.randperm(len(batches) - 1, generator=generator).tolist(), len(batches) - 1]:
             yield batches[number].tolist()
 
     def chosen(self) -> Tensor:
@@ -239,8 +240,8 @@ def fit(
     try:
         for epoch in range(len(history) + 1, epochs + 1):
             started = time.perf_counter()
-            batches.set_epoch(epoch)
-            train_loader.set_epoch(epoch)  # which would count from 0, after a resumption too
+            train_loader.set_epoch(epoch)  # accelerate's loader counts for itself, from 0 in every process that starts,
+            batches.set_epoch(epoch)  # and does not pass it on when there are several
             torch.manual_seed(batches.seed * 1_000_003 + 1000 * epoch + accelerator.process_index)  # for dropout
             average = averaged if epoch > epochs - averaged_epochs else None
             bar = tqdm(
