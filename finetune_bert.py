@@ -21,7 +21,8 @@ from transformers import (
     set_seed,
 )
 
-from artifacts import fingerprint, load_data, load_descriptions, load_labels, quiet_libraries
+from artifacts import fingerprint, load_data, load_descriptions, load_labels
+from running import stage
 from training import already_done, constants, fit, make_accelerator, make_loader, say
 
 MODEL_NAME = "bert-base-chinese"  # a name on the hub, or a local folder with a model in it
@@ -63,19 +64,19 @@ def load_teacher(labels: dict[int, str]) -> tuple[PreTrainedModel, PreTrainedTok
 
 
 def main() -> None:
-    quiet_libraries()
-    data, labels = load_data(), load_labels()
-    settings = constants(globals()) | {"data": fingerprint(data)}
-    if already_done(OUTPUT, settings, EPOCHS):
-        return
-    set_seed(SEED)
-    model, tokenizer = load_teacher(labels)
-    train_loader = make_loader(tokenizer, data["train"], MAX_LENGTH, BATCH_SIZE, SEED)
-    valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
-    steps = EPOCHS * len(train_loader)
-    schedule = get_linear_schedule_with_warmup(optimizer, round(WARMUP_RATIO * steps), steps)
-    fit(OUTPUT, model, tokenizer, train_loader, valid_loader, optimizer, schedule, cross_entropy, EPOCHS, settings)
+    with stage(OUTPUT):
+        data, labels = load_data(), load_labels()
+        settings = constants(globals()) | {"data": fingerprint(data)}
+        if already_done(OUTPUT, settings, EPOCHS):
+            return
+        set_seed(SEED)
+        model, tokenizer = load_teacher(labels)
+        train_loader = make_loader(tokenizer, data["train"], MAX_LENGTH, BATCH_SIZE, SEED)
+        valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
+        steps = EPOCHS * len(train_loader)
+        schedule = get_linear_schedule_with_warmup(optimizer, round(WARMUP_RATIO * steps), steps)
+        fit(OUTPUT, model, tokenizer, train_loader, valid_loader, optimizer, schedule, cross_entropy, EPOCHS, settings)
 
 
 if __name__ == "__main__":

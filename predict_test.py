@@ -23,10 +23,10 @@ from artifacts import (
     load_classifier,
     load_data,
     load_labels,
-    quiet_libraries,
     write_text,
 )
 from clue import check_predictions, write_submission
+from running import quiet_libraries, stage
 from training import predict_logits
 
 MODEL = ""  # any checkpoint directory, the teacher's too, such as "model1/3-0.5681"; "": the best one of model3/
@@ -114,10 +114,11 @@ def predict_lines(stream: BinaryIO) -> None:
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    quiet_libraries()
     if not arguments:
-        predict_test_sets()
+        with stage(SUBMISSION):
+            predict_test_sets()
     elif list(arguments) == ["-"]:
+        quiet_libraries()
         sys.stdout.reconfigure(encoding="utf-8")  # as the input, whatever the terminal's language
         try:
             predict_lines(sys.stdin.buffer)

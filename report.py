@@ -29,11 +29,11 @@ from artifacts import (
     load_data,
     load_descriptions,
     load_labels,
-    quiet_libraries,
     write_text,
 )
 from pictures import draw_comparison, draw_confusion_matrix, drawable
 from price_list import price_list
+from running import stage
 from training import predict_logits, read_history
 
 MODELS = {
@@ -162,29 +162,28 @@ def write_csv(name: str, table: pandas.DataFrame) -> None:
 
 
 def main() -> None:
-    quiet_libraries()
-    data, labels, descriptions = load_data(), load_labels(), load_descriptions()
-    checkpoints = find_checkpoints()
-    logits = predict(checkpoints, data, labels)
-    table = compare(checkpoints, logits, data, len(labels))
-    print(table.to_string(float_format="{:.4f}".format))
-    print("new: dev rows whose sentence is not in train")
-    shown = "distilled student" if "distilled student" in checkpoints else table["dev accuracy"].idxmax()
-    truth = torch.tensor(data["valid"]["label"][:])
-    by_epoch = accuracy_by_epoch(checkpoints)
-    matrix = confusion_matrix(logits[shown]["valid"], truth, labels, descriptions)
-    OUTPUT.mkdir(exist_ok=True)
-    write_csv("comparison.csv", by_epoch)
-    draw_comparison(OUTPUT / "comparison.png", by_epoch)
-    write_csv("per_class.csv", per_class(logits, truth, labels, descriptions))
-    draw_confusion_matrix(OUTPUT / "confusion_matrix.png", matrix, f"{shown}, {checkpoints[shown]}")
-    write_csv("errors.csv", errors(shown, logits, data, labels))
-    if PRICE_LIST and {"teacher", "distilled student"} <= set(checkpoints):
-        sentences = data["valid"]["sentence"][:]
-        prices = price_list(checkpoints["teacher"], checkpoints["distilled student"], sentences, labels)
-        print(f"\n{prices.to_string()}\n")
-        write_csv("price_list.csv", prices)
-    print(f"{OUTPUT}/: {', '.join(sorted(path.name for path in OUTPUT.iterdir()))}")
+    with stage(OUTPUT):
+        data, labels, descriptions = load_data(), load_labels(), load_descriptions()
+        checkpoints = find_checkpoints()
+        logits = predict(checkpoints, data, labels)
+        table = compare(checkpoints, logits, data, len(labels))
+        print(table.to_string(float_format="{:.4f}".format))
+        print("new: dev rows whose sentence is not in train")
+        shown = "distilled student" if "distilled student" in checkpoints else table["dev accuracy"].idxmax()
+        truth = torch.tensor(data["valid"]["label"][:])
+        by_epoch = accuracy_by_epoch(checkpoints)
+        matrix = confusion_matrix(logits[shown]["valid"], truth, labels, descriptions)
+        write_csv("comparison.csv", by_epoch)
+        draw_comparison(OUTPUT / "comparison.png", by_epoch)
+        write_csv("per_class.csv", per_class(logits, truth, labels, descriptions))
+        draw_confusion_matrix(OUTPUT / "confusion_matrix.png", matrix, f"{shown}, {checkpoints[shown]}")
+        write_csv("errors.csv", errors(shown, logits, data, labels))
+        if PRICE_LIST and {"teacher", "distilled student"} <= set(checkpoints):
+            sentences = data["valid"]["sentence"][:]
+            prices = price_list(checkpoints["teacher"], checkpoints["distilled student"], sentences, labels)
+            print(f"\n{prices.to_string()}\n")
+            write_csv("price_list.csv", prices)
+        print(f"{OUTPUT}/: {', '.join(sorted(path.name for path in OUTPUT.iterdir()))}")
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ from artifacts import (
     load_descriptions,
     load_labels,
     load_tokenizer,
-    quiet_libraries,
 )
 from bilstm import new_student
+from running import stage
 from training import already_done, constants, fit, make_loader
 
 MAX_LENGTH = 128  # tokens
@@ -38,33 +38,33 @@ OUTPUT = Path("model2")
 
 
 def main() -> None:
-    quiet_libraries()
-    data, labels, tokenizer = load_data(), load_labels(), load_tokenizer(STUDENT_TOKENIZER)
-    settings = constants(globals()) | {
-        "data": fingerprint(data),
-        "tokenizer": file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json"),
-    }
-    if already_done(OUTPUT, settings, EPOCHS):
-        return
-    set_seed(SEED)
-    train_loader = make_loader(tokenizer, data["train"], MAX_LENGTH, BATCH_SIZE, SEED)
-    valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)
-    model = new_student(tokenizer, labels, load_descriptions(), DROPOUT)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
-    schedule = get_scheduler(SCHEDULE, optimizer, WARMUP_STEPS, EPOCHS * len(train_loader))
-    fit(
-        OUTPUT,
-        model,
-        tokenizer,
-        train_loader,
-        valid_loader,
-        optimizer,
-        schedule,
-        cross_entropy,
-        EPOCHS,
-        settings,
-        AVERAGED_EPOCHS,
-    )
+    with stage(OUTPUT):
+        data, labels, tokenizer = load_data(), load_labels(), load_tokenizer(STUDENT_TOKENIZER)
+        settings = constants(globals()) | {
+            "data": fingerprint(data),
+            "tokenizer": file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json"),
+        }
+        if already_done(OUTPUT, settings, EPOCHS):
+            return
+        set_seed(SEED)
+        train_loader = make_loader(tokenizer, data["train"], MAX_LENGTH, BATCH_SIZE, SEED)
+        valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)
+        model = new_student(tokenizer, labels, load_descriptions(), DROPOUT)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
+        schedule = get_scheduler(SCHEDULE, optimizer, WARMUP_STEPS, EPOCHS * len(train_loader))
+        fit(
+            OUTPUT,
+            model,
+            tokenizer,
+            train_loader,
+            valid_loader,
+            optimizer,
+            schedule,
+            cross_entropy,
+            EPOCHS,
+            settings,
+            AVERAGED_EPOCHS,
+        )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from accelerate import Accelerator, PartialState
 from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import DataLoaderConfiguration
 from datasets import Dataset
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
@@ -33,9 +32,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from artifacts import new_directory, write_text
 from model_card import model_card
 from pictures import draw_history
+from running import writing
 
 HISTORY_COLUMNS = ["epoch", "train_loss", "valid_accuracy", "seconds", "samples_per_second"]
-GOES_ON = "the same command, given again, goes on after the last whole epoch"
 STATE_SIZE = 7  # checkpoints: two states at a time (weights, two moments each) and a checkpoint half written
 LENGTH_POOL = 50  # batches that are sorted by length together: more → less padding, fewer → more random batches
 
@@ -71,11 +70,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
         self.batch_size = batch_size
         self.seed = seed
         self.epoch_size = epoch_size or len(lengths)
-        self.epoch = 1
-
-    def set_epoch(self, epoch: int) -> None:
-        """Counted from 1."""
-        self.epoch = epoch
+        self.epoch = 1  # counted from 1; not `set_epoch`, which accelerate would call with a count of its own
 
     def __len__(self) -> int:
         return -(-self.epoch_size // self.batch_size)
@@ -239,7 +234,7 @@ def fit(
     try:
         for epoch in range(len(history) + 1, epochs + 1):
             started = time.perf_counter()
-            batches.set_epoch(epoch)
+            batches.epoch = epoch
             torch.manual_seed(batches.seed * 1_000_003 + 1000 * epoch + accelerator.process_index)  # for dropout
             average = averaged if epoch > epochs - averaged_epochs else None
             bar = tqdm(
@@ -265,15 +260,9 @@ def fit(
                     "history": history,
                 }
                 finished = len(history) == epochs and not goes_on_for_ever(settings)
-                try:
-                    card = model_card(result, history, settings, sentences)
-                    save_epoch(directory, result, tokenizer, card, history, {} if finished else state)
-                # torch and safetensors have kinds of their own
-                except (OSError, RuntimeError, SafetensorError) as error:
-                    raise SystemExit(f"{directory}/{epoch}-… could not be written ({error}); {GOES_ON}.") from None
+                card = model_card(result, history, settings, sentences)
+                save_epoch(directory, result, tokenizer, card, history, {} if finished else state)
             release_memory()
-    except KeyboardInterrupt:
-        raise SystemExit(f"stopped; {GOES_ON}.") from None
     except torch.OutOfMemoryError:
         raise SystemExit(f"{accelerator.device} is out of memory: lower BATCH_SIZE or MAX_LENGTH.") from None
 
@@ -289,7 +278,8 @@ def release_memory() -> None:
 
 def start_run(directory: Path, accelerator: Accelerator, settings: dict, model: PreTrainedModel, epochs: int) -> None:
     """Makes the directory and writes run.json; raises SystemExit where there is no room for `epochs` more epochs."""
-    directory.mkdir(parents=True, exist_ok=True)
+    with writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
     checkpoint = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     needed = checkpoint * (epochs + STATE_SIZE) if epochs else 0
     free = shutil.disk_usage(directory).free
@@ -398,7 +388,8 @@ def save_epoch(
         write_text(checkpoint / "README.md", card)
     if state:
         with new_directory(directory / f"state-{epoch}") as target:
-            torch.save(state, target / "state.pt")
+            with open(target / "state.pt", "wb") as file:  # given a path, torch does not tell a full disk
+                torch.save(state, file)
     draw_history(directory / "history.png", history)
     write_history(directory, history)
     for path in directory.glob("state-*"):
