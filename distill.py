@@ -136,51 +136,53 @@ def distillation_loss(loss: str, temperature: float, hard_share: float) -> Calla
     return compute
 
 
+def distil() -> None:
+    data, labels, tokenizer = load_data(), load_labels(), load_tokenizer(STUDENT_TOKENIZER)
+    loss_function = distillation_loss(LOSS, TEMPERATURE, HARD_SHARE)
+    teachers = find_teachers()
+    for path in UNLABELLED:
+        if not Path(path).is_file():
+            raise SystemExit(f"{path} in UNLABELLED is missing: name text files of one sentence a line.")
+    augmenter = {"p_mask": P_MASK, "p_pos": P_POS, "p_ngram": P_NGRAM}
+    origin = {
+        "teachers": {str(teacher): file_fingerprint(teacher / "model.safetensors") for teacher in teachers},
+        "data": fingerprint(data),
+        "char_table": file_fingerprint(DATA / "char_table.json"),
+        "unlabelled": {path: file_fingerprint(Path(path)) for path in UNLABELLED},
+        "augmentation": {"iterations": AUGMENTATIONS, "seed": SEED} | augmenter if AUGMENTATIONS else {},
+        "max_length": MAX_LENGTH,
+    }
+    settings = constants(globals()) | origin | {"tokenizer": file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json")}
+    if already_done(OUTPUT, settings, EPOCHS):
+        return
+    sentences = gather_sentences(data, UNLABELLED, AUGMENTATIONS, augmenter, SEED, HANLP_TIMEOUT)
+    knowledge = label_sentences(KNOWLEDGE, origin, sentences, teachers, labels, MAX_LENGTH, LABELLING_BATCH_SIZE)
+    set_seed(SEED)
+    train_loader = make_loader(tokenizer, as_student_reads(knowledge), MAX_LENGTH, BATCH_SIZE, SEED, EPOCH_SENTENCES)
+    valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)
+    model = new_student(tokenizer, labels, load_descriptions(), DROPOUT)
+    if EMBEDDINGS_FROM_TEACHER:
+        start_from_teacher(model, tokenizer, *load_classifier(teachers[0], labels))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
+    schedule = get_scheduler(SCHEDULE, optimizer, WARMUP_STEPS, EPOCHS * len(train_loader))
+    fit(
+        OUTPUT,
+        model,
+        tokenizer,
+        train_loader,
+        valid_loader,
+        optimizer,
+        schedule,
+        loss_function,
+        EPOCHS,
+        settings,
+        AVERAGED_EPOCHS,
+    )
+
+
 def main() -> None:
     with stage(OUTPUT):
-        data, labels, tokenizer = load_data(), load_labels(), load_tokenizer(STUDENT_TOKENIZER)
-        loss_function = distillation_loss(LOSS, TEMPERATURE, HARD_SHARE)
-        teachers = find_teachers()
-        for path in UNLABELLED:
-            if not Path(path).is_file():
-                raise SystemExit(f"{path} in UNLABELLED is missing: name text files of one sentence a line.")
-        augmenter = {"p_mask": P_MASK, "p_pos": P_POS, "p_ngram": P_NGRAM}
-        origin = {
-            "teachers": {str(teacher): file_fingerprint(teacher / "model.safetensors") for teacher in teachers},
-            "data": fingerprint(data),
-            "char_table": file_fingerprint(DATA / "char_table.json"),
-            "unlabelled": {path: file_fingerprint(Path(path)) for path in UNLABELLED},
-            "augmentation": {"iterations": AUGMENTATIONS, "seed": SEED} | augmenter if AUGMENTATIONS else {},
-            "max_length": MAX_LENGTH,
-        }
-        settings = constants(globals()) | origin | {"tokenizer": file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json")}
-        if already_done(OUTPUT, settings, EPOCHS):
-            return
-        sentences = gather_sentences(data, UNLABELLED, AUGMENTATIONS, augmenter, SEED, HANLP_TIMEOUT)
-        knowledge = label_sentences(KNOWLEDGE, origin, sentences, teachers, labels, MAX_LENGTH, LABELLING_BATCH_SIZE)
-        set_seed(SEED)
-        train_loader = make_loader(
-            tokenizer, as_student_reads(knowledge), MAX_LENGTH, BATCH_SIZE, SEED, EPOCH_SENTENCES
-        )
-        valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)
-        model = new_student(tokenizer, labels, load_descriptions(), DROPOUT)
-        if EMBEDDINGS_FROM_TEACHER:
-            start_from_teacher(model, tokenizer, *load_classifier(teachers[0], labels))
-        optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
-        schedule = get_scheduler(SCHEDULE, optimizer, WARMUP_STEPS, EPOCHS * len(train_loader))
-        fit(
-            OUTPUT,
-            model,
-            tokenizer,
-            train_loader,
-            valid_loader,
-            optimizer,
-            schedule,
-            loss_function,
-            EPOCHS,
-            settings,
-            AVERAGED_EPOCHS,
-        )
+        distil()
 
 
 if __name__ == "__main__":

@@ -63,20 +63,24 @@ def load_teacher(labels: dict[int, str]) -> tuple[PreTrainedModel, PreTrainedTok
     return model, tokenizer
 
 
+def train() -> None:
+    data, labels = load_data(), load_labels()
+    settings = constants(globals()) | {"data": fingerprint(data)}
+    if already_done(OUTPUT, settings, EPOCHS):
+        return
+    set_seed(SEED)
+    model, tokenizer = load_teacher(labels)
+    train_loader = make_loader(tokenizer, data["train"], MAX_LENGTH, BATCH_SIZE, SEED)
+    valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
+    steps = EPOCHS * len(train_loader)
+    schedule = get_linear_schedule_with_warmup(optimizer, round(WARMUP_RATIO * steps), steps)
+    fit(OUTPUT, model, tokenizer, train_loader, valid_loader, optimizer, schedule, cross_entropy, EPOCHS, settings)
+
+
 def main() -> None:
     with stage(OUTPUT):
-        data, labels = load_data(), load_labels()
-        settings = constants(globals()) | {"data": fingerprint(data)}
-        if already_done(OUTPUT, settings, EPOCHS):
-            return
-        set_seed(SEED)
-        model, tokenizer = load_teacher(labels)
-        train_loader = make_loader(tokenizer, data["train"], MAX_LENGTH, BATCH_SIZE, SEED)
-        valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
-        steps = EPOCHS * len(train_loader)
-        schedule = get_linear_schedule_with_warmup(optimizer, round(WARMUP_RATIO * steps), steps)
-        fit(OUTPUT, model, tokenizer, train_loader, valid_loader, optimizer, schedule, cross_entropy, EPOCHS, settings)
+        train()
 
 
 if __name__ == "__main__":

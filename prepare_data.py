@@ -193,25 +193,30 @@ def describe(data: DatasetDict, labels: pandas.DataFrame, table: CharTable, toke
     return "\n".join(f"{name:<28}{value}" for name, value in rows.items())
 
 
+def prepare() -> None:
+    if not SOURCE.exists():
+        download()
+    labels = read_labels()
+    table = read_char_table()
+    needed = [name for name in SPLITS if not name.startswith("test") or (SOURCE / name).exists()]
+    data = DatasetDict({SPLITS[name]: read_split(name, labels, table) for name in needed})
+    vocabulary = make_vocabulary(data["train"]["sentence"])
+    tokenizer = make_tokenizer(vocabulary, table)
+    with new_directory(DATA) as target:
+        data.save_to_disk(str(target))
+        write_text(target / "vocab.txt", "".join(token + "\n" for token in vocabulary))
+        labels.to_csv(target / "label.csv", encoding="utf-8", lineterminator="\n")
+        write_text(
+            target / "char_table.json",
+            json.dumps({"source": table.source, "table": table.table}, ensure_ascii=False, indent=0, sort_keys=True),
+        )
+        tokenizer.save_pretrained(target / "tokenizer")
+    print(describe(data, labels, table, tokenizer))
+
+
 def main() -> None:
     with stage(DATA):
-        if not SOURCE.exists():
-            download()
-        labels = read_labels()
-        table = read_char_table()
-        needed = [name for name in SPLITS if not name.startswith("test") or (SOURCE / name).exists()]
-        data = DatasetDict({SPLITS[name]: read_split(name, labels, table) for name in needed})
-        vocabulary = make_vocabulary(data["train"]["sentence"])
-        tokenizer = make_tokenizer(vocabulary, table)
-        with new_directory(DATA) as target:
-            data.save_to_disk(str(target))
-            write_text(target / "vocab.txt", "".join(token + "\n" for token in vocabulary))
-            labels.to_csv(target / "label.csv", encoding="utf-8", lineterminator="\n")
-            saved = {"source": table.source, "table": table.table}
-            text = json.dumps(saved, ensure_ascii=False, indent=0, sort_keys=True)
-            write_text(target / "char_table.json", text)
-            tokenizer.save_pretrained(target / "tokenizer")
-        print(describe(data, labels, table, tokenizer))
+        prepare()
 
 
 if __name__ == "__main__":

@@ -37,34 +37,38 @@ SEED = 42
 OUTPUT = Path("model2")
 
 
+def train() -> None:
+    data, labels, tokenizer = load_data(), load_labels(), load_tokenizer(STUDENT_TOKENIZER)
+    settings = constants(globals()) | {
+        "data": fingerprint(data),
+        "tokenizer": file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json"),
+    }
+    if already_done(OUTPUT, settings, EPOCHS):
+        return
+    set_seed(SEED)
+    train_loader = make_loader(tokenizer, data["train"], MAX_LENGTH, BATCH_SIZE, SEED)
+    valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)
+    model = new_student(tokenizer, labels, load_descriptions(), DROPOUT)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
+    schedule = get_scheduler(SCHEDULE, optimizer, WARMUP_STEPS, EPOCHS * len(train_loader))
+    fit(
+        OUTPUT,
+        model,
+        tokenizer,
+        train_loader,
+        valid_loader,
+        optimizer,
+        schedule,
+        cross_entropy,
+        EPOCHS,
+        settings,
+        AVERAGED_EPOCHS,
+    )
+
+
 def main() -> None:
     with stage(OUTPUT):
-        data, labels, tokenizer = load_data(), load_labels(), load_tokenizer(STUDENT_TOKENIZER)
-        settings = constants(globals()) | {
-            "data": fingerprint(data),
-            "tokenizer": file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json"),
-        }
-        if already_done(OUTPUT, settings, EPOCHS):
-            return
-        set_seed(SEED)
-        train_loader = make_loader(tokenizer, data["train"], MAX_LENGTH, BATCH_SIZE, SEED)
-        valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)
-        model = new_student(tokenizer, labels, load_descriptions(), DROPOUT)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
-        schedule = get_scheduler(SCHEDULE, optimizer, WARMUP_STEPS, EPOCHS * len(train_loader))
-        fit(
-            OUTPUT,
-            model,
-            tokenizer,
-            train_loader,
-            valid_loader,
-            optimizer,
-            schedule,
-            cross_entropy,
-            EPOCHS,
-            settings,
-            AVERAGED_EPOCHS,
-        )
+        train()
 
 
 if __name__ == "__main__":

@@ -85,7 +85,8 @@ class LengthGroupedBatches(Sampler[list[int]]):
         batches = [
             batch for pool in pools for batch in pool[self.lengths[pool].argsort(stable=True)].split(self.batch_size)
         ]
-        for number in torch.randperm(len(batches), generator=generator).tolist():
+        # A short batch stays the last: only there does accelerate share it out to several processes.
+        for number in [*torch.randperm(len(batches) - 1, generator=generator).tolist(), len(batches) - 1]:
             yield batches[number].tolist()
 
     def chosen(self) -> Tensor:
@@ -384,6 +385,7 @@ def save_epoch(
     epoch, accuracy = history[-1]["epoch"], history[-1]["valid_accuracy"]
     with new_directory(directory / f"{epoch}-{accuracy}") as checkpoint:
         model.save_pretrained(checkpoint)
+        tokenizer.init_kwargs.pop("local_files_only", None)  # how we loaded it is not how others must
         tokenizer.save_pretrained(checkpoint)
         write_text(checkpoint / "README.md", card)
     if state:

@@ -99,7 +99,7 @@ def test_gathered_sentences_are_new_and_come_once(small_tnews):
     prepare_data.main()
     data = load_from_disk("data")
     dev = data["valid"]["sentence"][0]
-    Path("more.txt").write_text(f"\ufeff發現新的標題\n\n{dev}\n  发现新的标题 \n[MASK]\n", encoding="utf-8")
+    Path("more.txt").write_text(f"\ufeff發現新的標題\n\n{dev}\n  发现新的标题 \n", encoding="utf-8")
     rows = list(gather_sentences(data, ["more.txt"], 20, SETTINGS, 1, 60))
     train = rows[: len(data["train"])]
     assert [row["sentence"] for row in train] == data["train"]["sentence"][:]

@@ -1,8 +1,5 @@
 """The student model: its shape, its independence of padding and order, and its life as a transformers checkpoint."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence
@@ -69,17 +66,3 @@ def test_a_checkpoint_of_the_run_loads_here(finished):
     assert not list(directory.glob("*.bin")) and not list(directory.glob("*.pt"))
     tokens = AutoTokenizer.from_pretrained(directory).tokenize("為什麼 NBA 2018年 iphone Qwertz")
     assert "[UNK]" not in tokens
-
-
-def test_a_checkpoint_classifies_from_anywhere_with_a_pipeline(finished, tmp_path):
-    directory = next((finished / "model3").glob("*-*"))
-    code = (
-        "from transformers import pipeline\n"
-        f"classify = pipeline('text-classification', {str(directory)!r}, trust_remote_code=True)\n"
-        "print(classify('球队 NBA 冠军')[0]['label'] in ('100', '103', '109'))"
-    )
-    # -I: without this repository on the path, so that the code in the checkpoint has to do
-    result = subprocess.run(
-        [sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
-    assert result.stdout == "True\n", result.stderr

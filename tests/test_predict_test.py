@@ -1,0 +1,121 @@
+"""`python predict_test.py -`: a line in, a line out, for any text; and what the test sets' predictions leave."""
+
+import io
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from datasets import DatasetDict, load_from_disk
+
+import predict_test
+from artifacts import best_checkpoint, load_classifier
+
+COMMAND = [sys.executable, ROOT / "predict_test.py", "-"]
+HEADLINES = ["球隊 ＮＢＡ 冠軍", "手机芯片，iPhone！", "妈妈的爱情"]
+
+
+@pytest.fixture
+def label_lines(finished, capsys):
+    """What comes out when a text comes in, in this process."""
+
+    def label(text: bytes) -> list[str]:
+        capsys.readouterr()
+        predict_test.predict_lines(io.BytesIO(text))
+        return capsys.readouterr().out.splitlines()
+
+    return label
+
+
+def test_each_line_gets_its_label_description_and_confidence(label_lines):
+    rows = [line.split("\t") for line in label_lines("\n".join([*HEADLINES, ""]).encode())]
+    assert len(rows) == 3
+    descriptions = {"100": "news_story", "103": "news_sports", "109": "news_tech"}
+    model, tokenizer = load_classifier(best_checkpoint(Path("model3"), ""))
+    for headline, (label, description, confidence) in zip(HEADLINES, rows, strict=True):
+        probabilities = model(**tokenizer(headline, return_tensors="pt")).logits.softmax(1)
+        assert label == model.config.id2label[probabilities.argmax().item()]
+        assert description == descriptions[label]
+        assert float(confidence) == pytest.approx(probabilities.max().item(), abs=0.02)  # bf16
+
+
+def test_line_numbers_agree_with_blank_lines_and_windows_line_ends(label_lines):
+    lines = label_lines("\ufeff\n手机\r\n \u3000\n\n芯片".encode())
+    assert [bool(line.strip()) for line in lines] == [False, True, False, False, True]
+    assert all(line.count("\t") == 2 for line in lines)
+    assert label_lines(b"") == []
+
+
+@pytest.mark.slow
+def test_a_line_is_answered_while_the_pipe_stays_open_and_many_after_it(finished_run):
+    with subprocess.Popen(COMMAND, cwd=finished_run, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        for headline in HEADLINES:
+            child.stdin.write(headline.encode() + b"\n")
+            child.stdin.flush()
+            assert child.stdout.readline().count(b"\t") == 2
+        child.stdin.write("手机\n芯".encode())  # half a line is not answered
+        child.stdin.flush()
+        half = child.stdout.readline()
+        child.stdin.write("片\n".encode() + "球队 NBA\n".encode() * 600)
+        child.stdin.close()
+        rest = child.stdout.read().splitlines()
+    assert child.returncode == 0
+    assert len([half, *rest]) == 602
+
+
+@pytest.mark.slow
+def test_head_ends_it_quietly(finished_run):
+    pipeline = f"yes 球队NBA | {sys.executable} {ROOT}/predict_test.py - | head -n 3"
+    result = subprocess.run(["bash", "-c", pipeline], cwd=finished_run, capture_output=True, timeout=300)
+    assert len(result.stdout.splitlines()) == 3
+    assert result.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("text", "answered", "message"),
+    [
+        ("手机\n\n".encode() + b"\xff\xfe\n" + b"5G\n", 2, "standard input, line 3: not UTF-8: convert the text"),
+        (b"5G\n" * 300 + "手机\n".encode("gb18030"), 300, "standard input, line 301: not UTF-8: convert the text"),
+        (b"5G\n" + b"5" * 1_100_000, 1, "standard input, line 2: longer than 1,000,000 bytes: cut it."),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named_after_the_lines_before_it(label_lines, capsys, text, answered, message):
+    with pytest.raises(SystemExit) as stop:
+        label_lines(text)
+    assert stop.value.code.startswith(message)
+    assert len(capsys.readouterr().out.splitlines()) == answered
+
+
+def test_the_teacher_reads_what_stage_1_would_have_made_of_a_line(label_lines, monkeypatch):
+    """Its tokenizer, unlike the student's, does not normalise."""
+    monkeypatch.setattr(predict_test, "MODEL", str(best_checkpoint(Path("model1"), "")))
+    raw, normalised = "發現 ＮＢＡ 機器人", "发现 nba 机器人"
+    assert label_lines(raw.encode()) == label_lines(normalised.encode()) != []
+
+
+def test_an_unknown_argument_says_what_there_is(scratch):
+    with pytest.raises(SystemExit, match=r"predict_test\.py - standard input"):
+        predict_test.main(["headlines.txt"])
+
+
+def test_the_zip_holds_both_prediction_files(finished):
+    with zipfile.ZipFile("clue_submission.zip") as archive:
+        assert archive.namelist() == ["tnews_predict.json", "tnews10_predict.json"]
+        assert all(archive.read(name) == Path(name).read_bytes() for name in archive.namelist())
+
+
+def test_a_test_set_that_clue_would_refuse_leaves_nothing_behind(finished, tmp_path, monkeypatch):
+    """An id that stands there twice is found before anything is written."""
+    test = load_from_disk("data")["test"]
+    repeated = test.remove_columns("id").add_column("id", [0, 0, *range(2, len(test))])
+    data = DatasetDict(load_from_disk("data") | {"test": repeated})
+    data.save_to_disk(str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    Path("data/label.csv").write_bytes((finished / "data/label.csv").read_bytes())
+    Path("model3").symlink_to(finished / "model3")
+    monkeypatch.setattr(predict_test, "OUTPUTS", {"test1.0": Path("older.json"), "test": Path("newer.json")})
+    with pytest.raises(SystemExit, match=r"newer\.json, line 2: id 0 stands in line 1 already"):
+        predict_test.main()
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "model3"}

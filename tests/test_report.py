@@ -1,0 +1,162 @@
+"""What the report shows and leaves, checked against the checkpoints' own predictions on dev."""
+
+import shutil
+from pathlib import Path
+
+import pandas
+import pytest
+import torch
+from datasets import load_from_disk
+from PIL import Image
+
+import price_list
+import report
+from artifacts import best_checkpoint, load_classifier, load_labels
+from pictures import draw_confusion_matrix, draw_history, drawable
+from training import predict_logits
+
+NAMES = {"teacher": "model1", "student alone": "model2", "distilled student": "model3"}
+
+
+def read(name: str, text: tuple[str, ...] = ()) -> pandas.DataFrame:
+    """A file of the report, the columns `text` not as numbers."""
+    return pandas.read_csv(report.OUTPUT / name, dtype=dict.fromkeys(text, str))
+
+
+@pytest.fixture
+def predicted(finished) -> dict[str, torch.Tensor]:
+    """Model → what it takes each dev sentence for, 0…"""
+    sentences = load_from_disk("data")["valid"]["sentence"][:]
+    result = {}
+    for name, directory in NAMES.items():
+        model, tokenizer = load_classifier(best_checkpoint(Path(directory), ""))
+        result[name] = predict_logits(model, tokenizer, sentences, 128, 32).argmax(1)
+    return result
+
+
+def test_the_table_on_the_screen_shows_the_three_models_side_by_side(finished, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "OUTPUT", tmp_path / "report")
+    report.main()
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for row, (name, directory) in zip(rows[1:4], NAMES.items(), strict=True):
+        checkpoint = best_checkpoint(Path(directory), "")
+        accuracy = checkpoint.name.split("-")[1]
+        # No sentence of the small dev set stands in train, so the new rows are all rows.
+        words = name.split()
+        assert row[: len(words) + 2] == [*words, str(checkpoint), accuracy]
+        assert row[len(words) + 3] == accuracy
+    assert {path.name for path in report.OUTPUT.iterdir()} == {
+        *("comparison.csv", "comparison.png", "confusion_matrix.png", "per_class.csv", "errors.csv")
+    }
+
+
+def test_comparison_is_the_dev_accuracy_of_every_epoch(finished):
+    table = read("comparison.csv").set_index("epoch")
+    assert list(table) == list(NAMES)
+    for name, directory in NAMES.items():
+        history = pandas.read_csv(f"{directory}/history.csv").set_index("epoch")["valid_accuracy"]
+        assert table[name].dropna().to_dict() == history.to_dict()
+    assert len(table) == 8 and table["distilled student"].count() == 3
+
+
+def test_per_class_scores_are_counted_on_dev(predicted):
+    truth = torch.tensor(load_from_disk("data")["valid"]["label"][:])
+    table = read("per_class.csv", text=("label",)).set_index(["model", "label"])
+    assert len(table) == 9
+    for name in NAMES:
+        for number, label in load_labels().items():
+            row = table.loc[(name, label)]
+            right = ((predicted[name] == number) & (truth == number)).sum().item()
+            assert row["support"] == (truth == number).sum() == 20
+            assert row["recall"] == pytest.approx(right / 20, abs=1e-4)
+            taken = (predicted[name] == number).sum().item()
+            assert row["precision"] == pytest.approx(right / taken if taken else 0, abs=1e-4)
+            assert row["f1"] == pytest.approx(2 * right / (20 + taken), abs=1e-4)
+    assert table.loc[("teacher", "109"), "label_desc"] == "news_tech"
+
+
+def test_errors_are_the_students_with_both_models_answers(predicted):
+    valid, labels = load_from_disk("data")["valid"], load_labels()
+    table = read("errors.csv", text=("label", "teacher", "distilled student"))
+    wrong = {
+        number + 1
+        for number, (guess, truth) in enumerate(
+            zip(predicted["distilled student"].tolist(), valid["label"], strict=True)
+        )
+        if guess != truth
+    }
+    assert set(table["row"]) == wrong and len(table) == len(wrong) > 0
+    for row in table.to_dict("records"):
+        assert row["sentence"] == valid[row["row"] - 1]["sentence"]
+        assert row["label"] == labels[valid[row["row"] - 1]["label"]]
+        for name in ("teacher", "distilled student"):
+            assert row[name] == labels[predicted[name][row["row"] - 1].item()]
+            assert 1 / 3 <= row[f"{name} confidence"] <= 1
+    assert table["distilled student confidence"].is_monotonic_decreasing
+
+
+def test_without_a_distilled_student_the_best_model_there_is_is_shown(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("data", "model2"):
+        (tmp_path / name).symlink_to(finished / name)
+    monkeypatch.setattr(report, "PRICE_LIST", True)
+    report.main()
+    assert list(read("comparison.csv")) == ["epoch", "student alone"]
+    assert list(read("errors.csv")) == ["row", "sentence", "label", "student alone", "student alone confidence"]
+    assert "the price list needs model1/ and model3/" in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_was_brought_without_its_history_is_a_point(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(finished / "data")
+    checkpoint = best_checkpoint(finished / "model3", "")
+    shutil.copytree(checkpoint, tmp_path / "model3" / checkpoint.name)
+    report.main()
+    epoch, accuracy = checkpoint.name.split("-")
+    assert read("comparison.csv").to_dict("records") == [{"epoch": int(epoch), "distilled student": float(accuracy)}]
+
+
+def test_the_price_list_is_measured_when_it_is_wished(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report, "OUTPUT", tmp_path / "report")
+    monkeypatch.setattr(report, "PRICE_LIST", True)
+    monkeypatch.setattr(price_list, "SINGLE", 5)
+    monkeypatch.setattr(price_list, "ROUNDS", 1)
+    report.main()
+    table = read("price_list.csv").set_index("price")
+    assert list(table) == ["teacher", "student", "ratio"]
+    prices = table.drop("checkpoint").astype(float)
+    student, _ = load_classifier(best_checkpoint(Path("model3"), ""))
+    assert prices.loc["parameters", "student"] == sum(weight.numel() for weight in student.parameters())
+    assert prices.loc["MB on disk", "student"] == pytest.approx(4 * student.num_parameters() / 1e6, rel=0.02)
+    assert (prices[["teacher", "student"]] > 0).all(axis=None)
+    printed = capsys.readouterr().out
+    assert "headlines a second" in printed and "ms for one headline" in printed
+
+
+def test_pictures_can_be_opened_and_depend_on_their_numbers_only(finished, tmp_path):
+    rows = [
+        {"epoch": "1", "train_loss": "1.5", "valid_accuracy": "0.4000", "seconds": "7"},
+        {"epoch": "2", "train_loss": "1.0", "valid_accuracy": "0.5000", "seconds": "7"},
+    ]
+    slower = [row | {"seconds": "9"} for row in rows]
+    other = [rows[0], rows[1] | {"valid_accuracy": "0.4500"}]
+    for name, history in (("a", rows), ("b", slower), ("c", other), ("d", rows[:1])):
+        draw_history(tmp_path / f"{name}.png", history)
+    a, b, c, d = (path.read_bytes() for path in sorted(tmp_path.iterdir()))
+    assert a == b and len({a, c, d}) == 3
+    for path in [*tmp_path.iterdir(), *report.OUTPUT.glob("*.png"), *finished.glob("model*/history.png")]:
+        with Image.open(path) as picture:
+            assert len(picture.convert("RGB").getcolors(1_000_000)) > 5  # not blank
+            assert "Software" not in picture.info
+    assert len(list(finished.glob("model*/history.png"))) == 3
+
+
+def test_classes_are_called_by_what_the_font_can_write(tmp_path):
+    logits, truth = torch.eye(4)[[0, 1, 1, 3]], torch.tensor([0, 0, 1, 2])
+    labels = dict(enumerate(["100", "101", "娱乐", "a$b$"]))
+    descriptions = {"100": "news_story", "101": "文化", "娱乐": "娱乐", "a$b$": ""}
+    matrix = report.confusion_matrix(logits, truth, labels, descriptions)
+    assert matrix.index.tolist() == ["news_story", "101", "2", "a$b$"]
+    assert matrix.to_numpy().tolist() == [[0.5, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
+    draw_confusion_matrix(tmp_path / "matrix.png", matrix, "$x$")
+    assert not drawable("a\tb") and drawable("é ß Ω")
