@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas
 from datasets import Dataset, DatasetDict, load_from_disk
@@ -65,7 +66,7 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def read_json(path: Path) -> object:
+def read_json(path: Path) -> Any:
     """What stands in a JSON file, or None where there is none that can be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -4,6 +4,8 @@ The shape is the article's: 512-wide embeddings, 512 units a direction, 15 class
 use the same kind of network). This file imports torch and transformers only: every checkpoint carries a copy of it.
 """
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -34,15 +36,16 @@ class BiLSTMConfig(PreTrainedConfig):
         pad_token_id: int = 0,
         unk_token_id: int = 1,
         label_descriptions: dict[str, str] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         self.vocab_size = vocab_size
         self.embedding_size = embedding_size
         self.hidden_size = hidden_size  # units of one direction
         self.dropout = dropout  # of the embeddings and of the final states
+        self.pad_token_id = pad_token_id
         self.unk_token_id = unk_token_id
         self.label_descriptions = label_descriptions or {}
-        super().__init__(pad_token_id=pad_token_id, **kwargs)
+        super().__init__(**kwargs)
 
 
 class BiLSTMForSequenceClassification(PreTrainedModel):
@@ -60,7 +63,7 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
         self.forward_lstm = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True)
         self.backward_lstm = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True)
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(2 * config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(2 * config.hidden_size, cast(int, config.num_labels))
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -69,7 +72,7 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
             module.reset_parameters()
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_: Any
     ) -> SequenceClassifierOutput:
         """`input_ids`, `attention_mask` (batch, length), `labels` (batch,) → `logits` (batch, classes), and `loss`.
 

@@ -13,10 +13,11 @@ Caruana 2014, arXiv 1312.6184. Softened probabilities: Hinton et al. 2015, arXiv
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 from datasets import Dataset
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_scheduler, set_seed
 
@@ -33,7 +34,7 @@ from artifacts import (
     load_tokenizer,
 )
 from augmentation import MASK
-from bilstm import new_student
+from bilstm import BiLSTMForSequenceClassification, new_student
 from labelling import NO_LABEL, gather_sentences, label_sentences
 from running import stage
 from training import already_done, constants, fit, make_loader
@@ -74,7 +75,7 @@ def find_teachers() -> list[Path]:
 
 
 def start_from_teacher(
-    student: PreTrainedModel,
+    student: BiLSTMForSequenceClassification,
     tokenizer: PreTrainedTokenizerBase,
     teacher: PreTrainedModel,
     teacher_tokenizer: PreTrainedTokenizerBase,
@@ -85,7 +86,7 @@ def start_from_teacher(
     stay random. They are scaled to the standard deviation of the student's own start.
     """
     start = student.embedding.weight.data  # (tokens, 512)
-    theirs = teacher.get_input_embeddings().weight.detach()
+    theirs = cast(nn.Embedding, teacher.get_input_embeddings()).weight.detach()
     vocabulary = teacher_tokenizer.get_vocab()
     pairs = [(number, vocabulary[token]) for token, number in tokenizer.get_vocab().items() if token in vocabulary]
     ours, known = torch.tensor(sorted(pairs)).unbind(1)

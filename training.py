@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
+from typing import cast
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -81,7 +82,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
             yield from (batch.tolist() for batch in longest_first.split(self.batch_size))
             return
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        pools = self.chosen().split(self.batch_size * LENGTH_POOL)
+        pools = self.chosen(self.seed).split(self.batch_size * LENGTH_POOL)
         batches = [
             batch for pool in pools for batch in pool[self.lengths[pool].argsort(stable=True)].split(self.batch_size)
         ]
@@ -89,12 +90,12 @@ class LengthGroupedBatches(Sampler[list[int]]):
         for number in [*torch.randperm(len(batches) - 1, generator=generator).tolist(), len(batches) - 1]:
             yield batches[number].tolist()
 
-    def chosen(self) -> Tensor:
+    def chosen(self, seed: int) -> Tensor:
         """The indices of this epoch, in random order."""
         size, start = len(self.lengths), (self.epoch - 1) * self.epoch_size
         end = start + self.epoch_size
         orders = [
-            torch.randperm(size, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + number))
+            torch.randperm(size, generator=torch.Generator().manual_seed(seed * 1_000_003 + number))
             for number in range(start // size, -(-end // size))
         ]
         first = start // size * size  # the place in the endless row at which these orders begin
@@ -124,7 +125,7 @@ def make_loader(
 
     def collate(numbers: list[int]) -> dict[str, Tensor]:
         chosen = torch.tensor(numbers)
-        width = torch.arange(lengths[chosen].max(), device=device)
+        width = torch.arange(lengths[chosen].max().item(), device=device)
         chosen = chosen.to(device, non_blocking=True)
         positions = starts[chosen].unsqueeze(1) + width  # (batch, length)
         mask = positions < ends[chosen].unsqueeze(1)
@@ -133,7 +134,8 @@ def make_loader(
         return {"input_ids": input_ids, "attention_mask": mask.long(), "labels": labels[chosen]}
 
     sampler = LengthGroupedBatches(lengths, batch_size, seed, epoch_size)
-    return DataLoader(range(len(lengths)), batch_sampler=sampler, collate_fn=collate)
+    numbers = cast(torch.utils.data.Dataset, range(len(lengths)))  # it has all that a loader asks of a data set
+    return DataLoader(numbers, batch_sampler=sampler, collate_fn=collate)
 
 
 def constants(module: dict) -> dict:
@@ -223,9 +225,11 @@ def fit(
     not. Raises SystemExit where the loss is no longer a number, or where the disk or the accelerator's memory is full.
     """
     accelerator = make_accelerator()
-    batches = train_loader.batch_sampler
+    batches, dev = train_loader.batch_sampler, valid_loader.batch_sampler
+    assert isinstance(batches, LengthGroupedBatches) and isinstance(dev, LengthGroupedBatches)
+    assert batches.seed is not None
     trained, averaged = model, AveragedModel(model, accelerator.device) if averaged_epochs else None
-    sentences = {"train": len(batches.lengths), "dev": len(valid_loader.batch_sampler.lengths)}
+    sentences = {"train": len(batches.lengths), "dev": len(dev.lengths)}
     accelerator.wait_for_everyone()  # the others have looked at the directory before it is written to
     model, optimizer, train_loader, valid_loader = accelerator.prepare(model, optimizer, train_loader, valid_loader)
     history = resume(directory, trained, averaged, optimizer, schedule)
@@ -246,7 +250,7 @@ def fit(
                     accelerator, model, train_loader, optimizer, schedule, loss_function, bar, average
                 )
                 seconds = time.perf_counter() - started
-                result = average.module if average else trained
+                result = cast(PreTrainedModel, average.module) if average else trained
                 valid_accuracy = validate(accelerator, result, valid_loader)
                 bar.set_postfix(loss=f"{train_loss:.4f}", accuracy=f"{valid_accuracy:.4f}")
             speed = batches.epoch_size / seconds
@@ -359,7 +363,7 @@ def train_epoch(
     return accelerator.reduce(loss_sum / samples, "mean").item()
 
 
-def validate(accelerator: Accelerator, model: nn.Module, loader: DataLoader) -> float:
+def validate(accelerator: Accelerator, model: PreTrainedModel, loader: DataLoader) -> float:
     """The accuracy on `loader`, every sample counted once over all processes."""
     model.eval()
     accuracy = MulticlassAccuracy(model.config.num_labels, average="micro").to(accelerator.device)
@@ -406,7 +410,7 @@ def predict_logits(
     accelerator = make_accelerator()
     rows = Dataset.from_dict({"sentence": sentences, "label": range(len(sentences))})  # label: the place in the input
     loader = accelerator.prepare(make_loader(tokenizer, rows, max_length, batch_size))
-    logits = torch.empty(len(sentences), model.config.num_labels)
+    logits = torch.empty(len(sentences), cast(int, model.config.num_labels))
     model = model.to(accelerator.device).eval()
     with torch.inference_mode(), accelerator.autocast():
         quiet = not accelerator.is_main_process or len(loader) < 2
