@@ -4,8 +4,6 @@ The shape is the article's: 512-wide embeddings, 512 units a direction, 15 class
 use the same kind of network). This file imports torch and transformers only: every checkpoint carries a copy of it.
 """
 
-from typing import Any, cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -36,7 +34,7 @@ class BiLSTMConfig(PreTrainedConfig):
         pad_token_id: int = 0,
         unk_token_id: int = 1,
         label_descriptions: dict[str, str] | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         self.vocab_size = vocab_size
         self.embedding_size = embedding_size
@@ -45,7 +43,7 @@ class BiLSTMConfig(PreTrainedConfig):
         self.pad_token_id = pad_token_id
         self.unk_token_id = unk_token_id
         self.label_descriptions = label_descriptions or {}
-        super().__init__(**kwargs)
+        super().__init__(**kwargs)  # type: ignore[arg-type]  # whatever else a configuration has
 
 
 class BiLSTMForSequenceClassification(PreTrainedModel):
@@ -59,11 +57,12 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
 
     def __init__(self, config: BiLSTMConfig) -> None:
         super().__init__(config)
+        assert config.num_labels is not None  # as its type allows
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
         self.forward_lstm = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True)
         self.backward_lstm = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True)
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(2 * config.hidden_size, cast(int, config.num_labels))
+        self.classifier = nn.Linear(2 * config.hidden_size, config.num_labels)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -72,7 +71,7 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
             module.reset_parameters()
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_: Any
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_: object
     ) -> SequenceClassifierOutput:
         """`input_ids`, `attention_mask` (batch, length), `labels` (batch,) → `logits` (batch, classes), and `loss`.
 
