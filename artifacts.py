@@ -8,56 +8,57 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import datasets
 import pandas
-import transformers
 from datasets import Dataset, DatasetDict, load_from_disk
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import bilstm  # noqa: F401  registers the student with AutoModelForSequenceClassification
 from normalization import CharTable
+from running import writing
 
 DATA = Path("data")
 STUDENT_TOKENIZER = DATA / "tokenizer"
 
 
-def quiet_libraries() -> None:
-    """Silences the libraries' own progress bars and notes: what the user sees is what the scripts print."""
-    datasets.disable_progress_bars()
-    transformers.logging.disable_progress_bar()
-    transformers.logging.set_verbosity_error()
-
-
 @contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
-    """Yields an empty temporary directory that takes the place of `path` when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        if path.exists():  # a directory that is not empty cannot be replaced by a rename
-            old = path.with_name(f".{path.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            path.rename(old)
-            temporary.rename(path)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(path)
-    finally:
+    """Yields an empty temporary directory that takes the place of `path` when the block ends without an error.
+
+    Raises SystemExit where the disk is full or may not be written to.
+    """
+    temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            temporary.mkdir()
+            yield temporary
+            if path.exists():  # a directory that is not empty cannot be replaced by a rename
+                shutil.rmtree(old, ignore_errors=True)
+                path.rename(old)
+            temporary.rename(path)
+        finally:
+            if old.exists() and not path.exists():  # stopped between the two renames
+                old.rename(path)
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes `content` to `path` under a temporary name, then renames it."""
+    """Writes `content` to `path` under a temporary name, then renames it.
+
+    Raises SystemExit where the disk is full or may not be written to.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -65,7 +66,7 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def read_json(path: Path) -> object:
+def read_json(path: Path) -> Any:
     """What stands in a JSON file, or None where there is none that can be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))

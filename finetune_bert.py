@@ -21,7 +21,8 @@ from transformers import (
     set_seed,
 )
 
-from artifacts import fingerprint, load_data, load_descriptions, load_labels, quiet_libraries
+from artifacts import fingerprint, load_data, load_descriptions, load_labels
+from running import stage
 from training import already_done, constants, fit, make_accelerator, make_loader, say
 
 MODEL_NAME = "bert-base-chinese"  # a name on the hub, or a local folder with a model in it
@@ -62,8 +63,7 @@ def load_teacher(labels: dict[int, str]) -> tuple[PreTrainedModel, PreTrainedTok
     return model, tokenizer
 
 
-def main() -> None:
-    quiet_libraries()
+def train() -> None:
     data, labels = load_data(), load_labels()
     settings = constants(globals()) | {"data": fingerprint(data)}
     if already_done(OUTPUT, settings, EPOCHS):
@@ -76,6 +76,11 @@ def main() -> None:
     steps = EPOCHS * len(train_loader)
     schedule = get_linear_schedule_with_warmup(optimizer, round(WARMUP_RATIO * steps), steps)
     fit(OUTPUT, model, tokenizer, train_loader, valid_loader, optimizer, schedule, cross_entropy, EPOCHS, settings)
+
+
+def main() -> None:
+    with stage(OUTPUT):
+        train()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from artifacts import load_char_table, load_classifier, new_directory, read_json, write_text
 from augmentation import MASK, Augmenter, augment, tag_words
+from running import claim
 from training import predict_logits, say
 
 SHARD = 20_000  # sentences labelled between two savings
@@ -70,7 +71,7 @@ def gather_sentences(
                 yield {"sentence": sentence, "source": source, "hard_label": NO_LABEL}
     for path in unlabelled:
         for line in read_unlabelled(Path(path)):
-            sentence = table.convert(line.strip())
+            sentence = table.convert(line.replace(MASK, "").strip())  # `[` would become 《
             if is_new(sentence):
                 yield {"sentence": sentence, "source": "unlabelled", "hard_label": NO_LABEL}
 
@@ -92,7 +93,7 @@ def label_sentences(
     """`sentences` with the mean of the teachers' logits in the column `label`; made only if `knowledge` is not that.
 
     `origin` tells the teachers and the sentences apart from others; it is kept as `origin.json`. Raises SystemExit
-    where a teacher cannot be loaded or the disk is full.
+    where a teacher cannot be loaded, the disk is full, or another run is writing `knowledge`.
     """
     main = PartialState().is_main_process
     if read_json(knowledge / "origin.json") == origin:
@@ -100,33 +101,34 @@ def label_sentences(
         return load_from_disk(str(knowledge))
     if knowledge.exists():
         say(f"{knowledge}/ is of other teachers or other sentences: labelling anew.")
-    models = [load_classifier(teacher, labels) for teacher in teachers]
-    shards = knowledge.with_name(f"{knowledge.name}-shards")
-    PartialState().wait_for_everyone()
-    if main and read_json(shards / "origin.json") != origin:
-        with new_directory(shards) as target:
-            number = 0
-            while chunk := list(islice(sentences, SHARD)):
-                Dataset.from_list(chunk, FEATURES).save_to_disk(str(target / f"sentences-{number:06}"))
-                number += 1
-            write_text(target / "origin.json", json.dumps(origin, indent=2))
-    PartialState().wait_for_everyone()
-    labelled = []
-    for part in sorted(shards.glob("sentences-*")):
-        labelled.append(part.with_name(part.name.replace("sentences", "labelled")))
-        if not labelled[-1].exists():
-            rows = load_from_disk(str(part))
-            logits = mean_logits(models, rows["sentence"][:], max_length, batch_size)
-            if main:
-                with new_directory(labelled[-1]) as target:
-                    rows.add_column("label", list(logits.numpy())).save_to_disk(str(target))
-    PartialState().wait_for_everyone()
-    if main:
-        with new_directory(knowledge) as target:
-            concatenate_datasets([load_from_disk(str(part)) for part in labelled]).save_to_disk(str(target))
-            write_text(target / "origin.json", json.dumps(origin, indent=2))
-        shutil.rmtree(shards)
-    PartialState().wait_for_everyone()
+    with claim(knowledge):
+        models = [load_classifier(teacher, labels) for teacher in teachers]
+        shards = knowledge.with_name(f"{knowledge.name}-shards")
+        PartialState().wait_for_everyone()
+        if main and read_json(shards / "origin.json") != origin:
+            with new_directory(shards) as target:
+                number = 0
+                while chunk := list(islice(sentences, SHARD)):
+                    Dataset.from_list(chunk, FEATURES).save_to_disk(str(target / f"sentences-{number:06}"))
+                    number += 1
+                write_text(target / "origin.json", json.dumps(origin, indent=2))
+        PartialState().wait_for_everyone()
+        labelled = []
+        for part in sorted(shards.glob("sentences-*")):
+            labelled.append(part.with_name(part.name.replace("sentences", "labelled")))
+            if not labelled[-1].exists():
+                rows = load_from_disk(str(part))
+                logits = mean_logits(models, rows["sentence"][:], max_length, batch_size)
+                if main:
+                    with new_directory(labelled[-1]) as target:
+                        rows.add_column("label", list(logits.numpy())).save_to_disk(str(target))
+        PartialState().wait_for_everyone()
+        if main:
+            with new_directory(knowledge) as target:
+                concatenate_datasets([load_from_disk(str(part)) for part in labelled]).save_to_disk(str(target))
+                write_text(target / "origin.json", json.dumps(origin, indent=2))
+            shutil.rmtree(shards)
+        PartialState().wait_for_everyone()
     return load_from_disk(str(knowledge))
 
 

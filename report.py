@@ -29,11 +29,11 @@ from artifacts import (
     load_data,
     load_descriptions,
     load_labels,
-    quiet_libraries,
     write_text,
 )
 from pictures import draw_comparison, draw_confusion_matrix, drawable
 from price_list import price_list
+from running import stage
 from training import predict_logits, read_history
 
 MODELS = {
@@ -161,8 +161,7 @@ def write_csv(name: str, table: pandas.DataFrame) -> None:
     write_text(OUTPUT / name, "\ufeff" + table.to_csv(float_format="%.4f", lineterminator="\n"))
 
 
-def main() -> None:
-    quiet_libraries()
+def compare_models() -> None:
     data, labels, descriptions = load_data(), load_labels(), load_descriptions()
     checkpoints = find_checkpoints()
     logits = predict(checkpoints, data, labels)
@@ -173,7 +172,6 @@ def main() -> None:
     truth = torch.tensor(data["valid"]["label"][:])
     by_epoch = accuracy_by_epoch(checkpoints)
     matrix = confusion_matrix(logits[shown]["valid"], truth, labels, descriptions)
-    OUTPUT.mkdir(exist_ok=True)
     write_csv("comparison.csv", by_epoch)
     draw_comparison(OUTPUT / "comparison.png", by_epoch)
     write_csv("per_class.csv", per_class(logits, truth, labels, descriptions))
@@ -188,6 +186,11 @@ def main() -> None:
             print(f"\n{prices.to_string()}\n")
             write_csv("price_list.csv", prices)
     print(f"{OUTPUT}/: {', '.join(sorted(path.name for path in OUTPUT.iterdir()))}")
+
+
+def main() -> None:
+    with stage(OUTPUT):
+        compare_models()
 
 
 if __name__ == "__main__":
