@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets, load_from_disk
+from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from artifacts import load_char_table, load_classifier, new_directory, read_json, write_text
+from artifacts import load_char_table, load_classifier, load_rows, new_directory, read_json, write_text
 from augmentation import MASK, Augmenter, augment, tag_words
 from training import predict_logits, say
 
@@ -92,15 +92,19 @@ def label_sentences(
     """`sentences` with the mean of the teachers' logits in the column `label`; made only if `knowledge` is not that.
 
     `origin` tells the teachers and the sentences apart from others; it is kept as `origin.json`. Raises SystemExit
-    where a teacher cannot be loaded or the disk is full.
+    where a teacher cannot be loaded, or `knowledge` is damaged or not ours.
     """
     main = PartialState().is_main_process
-    if read_json(knowledge / "origin.json") == origin:
+    models = [load_classifier(teacher, labels) for teacher in teachers]
+    earlier = read_json(knowledge / "origin.json")
+    if earlier == origin:
+        rows = load_rows(knowledge, f"remove {knowledge}/ to label anew")
         say(f"{knowledge}/ is of these teachers and these sentences: used again.")
-        return load_from_disk(str(knowledge))
+        return rows
+    if knowledge.exists() and (earlier is None or not knowledge.is_dir()):
+        raise SystemExit(f"{knowledge} has no readable origin.json, so it is not known to be ours: move it away.")
     if knowledge.exists():
         say(f"{knowledge}/ is of other teachers or other sentences: labelling anew.")
-    models = [load_classifier(teacher, labels) for teacher in teachers]
     shards = knowledge.with_name(f"{knowledge.name}-shards")
     PartialState().wait_for_everyone()
     if main and read_json(shards / "origin.json") != origin:
@@ -115,7 +119,7 @@ def label_sentences(
     for part in sorted(shards.glob("sentences-*")):
         labelled.append(part.with_name(part.name.replace("sentences", "labelled")))
         if not labelled[-1].exists():
-            rows = load_from_disk(str(part))
+            rows = load_rows(part, f"remove {shards}/ to label anew")
             logits = mean_logits(models, rows["sentence"][:], max_length, batch_size)
             if main:
                 with new_directory(labelled[-1]) as target:
@@ -123,11 +127,12 @@ def label_sentences(
     PartialState().wait_for_everyone()
     if main:
         with new_directory(knowledge) as target:
-            concatenate_datasets([load_from_disk(str(part)) for part in labelled]).save_to_disk(str(target))
+            parts = [load_rows(part, f"remove {shards}/ to label anew") for part in labelled]
+            concatenate_datasets(parts).save_to_disk(str(target))
             write_text(target / "origin.json", json.dumps(origin, indent=2))
         shutil.rmtree(shards)
     PartialState().wait_for_everyone()
-    return load_from_disk(str(knowledge))
+    return load_rows(knowledge, f"remove {knowledge}/ to label anew")
 
 
 def mean_logits(

@@ -9,6 +9,7 @@ Writes  report/: comparison.csv and comparison.png (dev accuracy by epoch), per_
 """
 
 from functools import partial
+from math import nan
 from pathlib import Path
 
 import pandas
@@ -30,6 +31,7 @@ from artifacts import (
     load_descriptions,
     load_labels,
     quiet_libraries,
+    refuse_in_the_way,
     write_text,
 )
 from pictures import draw_comparison, draw_confusion_matrix, drawable
@@ -45,6 +47,7 @@ MAX_LENGTH = 128  # tokens
 BATCH_SIZE = 256
 PRICE_LIST = False  # whether to measure what teacher and distilled student cost: size, speed on the CPU (minutes)
 OUTPUT = Path("report")
+WRITTEN = ("comparison.csv", "comparison.png", "per_class.csv", "confusion_matrix.png", "errors.csv", "price_list.csv")
 
 
 def find_checkpoints() -> dict[str, Path]:
@@ -85,8 +88,8 @@ def compare(
             "checkpoint": str(checkpoint),
             "dev accuracy": accuracy(predicted["valid"], truth["valid"]).item(),
             "dev macro-F1": f1_score(predicted["valid"], truth["valid"]).item(),
-            "accuracy, new": accuracy(predicted["valid"][new], truth["valid"][new]).item(),
-            "macro-F1, new": f1_score(predicted["valid"][new], truth["valid"][new]).item(),
+            "accuracy, new": accuracy(predicted["valid"][new], truth["valid"][new]).item() if new.any() else nan,
+            "macro-F1, new": f1_score(predicted["valid"][new], truth["valid"][new]).item() if new.any() else nan,
             "train accuracy": accuracy(predicted["train"], truth["train"]).item(),
         }
     return pandas.DataFrame.from_dict(rows, orient="index")
@@ -165,13 +168,14 @@ def main() -> None:
     quiet_libraries()
     data, labels, descriptions = load_data(), load_labels(), load_descriptions()
     checkpoints = find_checkpoints()
+    by_epoch = accuracy_by_epoch(checkpoints)
+    refuse_in_the_way([OUTPUT / name for name in WRITTEN], [OUTPUT])
     logits = predict(checkpoints, data, labels)
     table = compare(checkpoints, logits, data, len(labels))
     print(table.to_string(float_format="{:.4f}".format))
     print("new: dev rows whose sentence is not in train")
     shown = "distilled student" if "distilled student" in checkpoints else table["dev accuracy"].idxmax()
     truth = torch.tensor(data["valid"]["label"][:])
-    by_epoch = accuracy_by_epoch(checkpoints)
     matrix = confusion_matrix(logits[shown]["valid"], truth, labels, descriptions)
     OUTPUT.mkdir(exist_ok=True)
     write_csv("comparison.csv", by_epoch)
