@@ -30,11 +30,10 @@ def set_constants(seed: int) -> None:
     finetune_bert.LEARNING_RATE = 3e-4
     finetune_bert.EPOCHS = 8
     # The students differ in what they learn from only: as many steps, the same rate, schedule and dropout.
-    for stage in (train_bilstm, distill):
-        stage.BATCH_SIZE = 16
-        stage.EPOCHS = 10
-        stage.WARMUP_STEPS = 50
-        stage.DROPOUT = 0.3
+    train_bilstm.BATCH_SIZE = distill.BATCH_SIZE = 16
+    train_bilstm.EPOCHS = distill.EPOCHS = 10
+    train_bilstm.WARMUP_STEPS = distill.WARMUP_STEPS = 50
+    train_bilstm.DROPOUT = distill.DROPOUT = 0.3
     distill.AUGMENTATIONS = 10
     distill.EPOCH_SENTENCES = 1200
     finetune_bert.SEED = train_bilstm.SEED = distill.SEED = seed
