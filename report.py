@@ -8,7 +8,7 @@ Writes  report/: comparison.csv and comparison.png (dev accuracy by epoch), per_
     python report.py
 """
 
-from functools import partial
+from math import nan
 from pathlib import Path
 
 import pandas
@@ -76,18 +76,23 @@ def compare(
     seen = set(data["train"]["sentence"])
     new = torch.tensor([sentence not in seen for sentence in data["valid"]["sentence"]])
     truth = {split: torch.tensor(data[split]["label"][:]) for split in ("valid", "train")}
-    accuracy = partial(multiclass_accuracy, num_classes=classes, average="micro")
-    f1_score = partial(multiclass_f1_score, num_classes=classes, average="macro")
+
+    def accuracy(predicted: Tensor, truth: Tensor) -> float:
+        return multiclass_accuracy(predicted, truth, num_classes=classes, average="micro").item() if len(truth) else nan
+
+    def macro_f1(predicted: Tensor, truth: Tensor) -> float:
+        return multiclass_f1_score(predicted, truth, num_classes=classes, average="macro").item() if len(truth) else nan
+
     rows = {}
     for name, checkpoint in checkpoints.items():
         predicted = {split: logits[name][split].argmax(1) for split in truth}
         rows[name] = {
             "checkpoint": str(checkpoint),
-            "dev accuracy": accuracy(predicted["valid"], truth["valid"]).item(),
-            "dev macro-F1": f1_score(predicted["valid"], truth["valid"]).item(),
-            "accuracy, new": accuracy(predicted["valid"][new], truth["valid"][new]).item(),
-            "macro-F1, new": f1_score(predicted["valid"][new], truth["valid"][new]).item(),
-            "train accuracy": accuracy(predicted["train"], truth["train"]).item(),
+            "dev accuracy": accuracy(predicted["valid"], truth["valid"]),
+            "dev macro-F1": macro_f1(predicted["valid"], truth["valid"]),
+            "accuracy, new": accuracy(predicted["valid"][new], truth["valid"][new]),
+            "macro-F1, new": macro_f1(predicted["valid"][new], truth["valid"][new]),
+            "train accuracy": accuracy(predicted["train"], truth["train"]),
         }
     return pandas.DataFrame.from_dict(rows, orient="index")
 
