@@ -153,7 +153,9 @@ def distil() -> None:
         "augmentation": {"iterations": AUGMENTATIONS, "seed": SEED} | augmenter if AUGMENTATIONS else {},
         "max_length": MAX_LENGTH,
     }
-    settings = constants(globals()) | origin | {"tokenizer": file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json")}
+    settings = constants(globals()) | origin
+    settings["labels"] = file_fingerprint(DATA / "label.csv")
+    settings["tokenizer"] = file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json")
     if already_done(OUTPUT, settings, EPOCHS):
         return
     sentences = gather_sentences(data, UNLABELLED, AUGMENTATIONS, augmenter, SEED, HANLP_TIMEOUT)

@@ -24,6 +24,7 @@ from artifacts import (
     load_classifier,
     load_data,
     load_labels,
+    refuse_in_the_way,
     write_text,
 )
 from clue import check_predictions, write_submission
@@ -46,6 +47,7 @@ def find_model() -> Path:
 
 def predict_test_sets() -> None:
     """Writes the prediction files and the zip, all of them checked first."""
+    refuse_in_the_way([*OUTPUTS.values(), SUBMISSION], [])
     data, labels = load_data(), load_labels()
     splits = [split for split in OUTPUTS if split in data]
     if not splits:

@@ -29,6 +29,7 @@ from artifacts import (
     load_data,
     load_descriptions,
     load_labels,
+    refuse_in_the_way,
     write_text,
 )
 from pictures import draw_comparison, draw_confusion_matrix, drawable
@@ -45,6 +46,7 @@ MAX_LENGTH = 128  # tokens
 BATCH_SIZE = 256
 PRICE_LIST = False  # whether to measure what teacher and distilled student cost: size, speed on the CPU (minutes)
 OUTPUT = Path("report")
+WRITTEN = ("comparison.csv", "comparison.png", "per_class.csv", "confusion_matrix.png", "errors.csv", "price_list.csv")
 
 
 def find_checkpoints() -> dict[str, Path]:
@@ -169,13 +171,14 @@ def write_csv(name: str, table: pandas.DataFrame) -> None:
 def compare_models() -> None:
     data, labels, descriptions = load_data(), load_labels(), load_descriptions()
     checkpoints = find_checkpoints()
+    by_epoch = accuracy_by_epoch(checkpoints)
+    refuse_in_the_way([OUTPUT / name for name in WRITTEN], [OUTPUT])
     logits = predict(checkpoints, data, labels)
     table = compare(checkpoints, logits, data, len(labels))
     print(table.to_string(float_format="{:.4f}".format))
     print("new: dev rows whose sentence is not in train")
     shown = "distilled student" if "distilled student" in checkpoints else table["dev accuracy"].idxmax()
     truth = torch.tensor(data["valid"]["label"][:])
-    by_epoch = accuracy_by_epoch(checkpoints)
     matrix = confusion_matrix(logits[shown]["valid"], truth, labels, descriptions)
     write_csv("comparison.csv", by_epoch)
     draw_comparison(OUTPUT / "comparison.png", by_epoch)

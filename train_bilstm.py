@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from transformers import get_scheduler, set_seed
 
 from artifacts import (
+    DATA,
     STUDENT_TOKENIZER,
     file_fingerprint,
     fingerprint,
@@ -41,6 +42,7 @@ def train() -> None:
     data, labels, tokenizer = load_data(), load_labels(), load_tokenizer(STUDENT_TOKENIZER)
     settings = constants(globals()) | {
         "data": fingerprint(data),
+        "labels": file_fingerprint(DATA / "label.csv"),
         "tokenizer": file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json"),
     }
     if already_done(OUTPUT, settings, EPOCHS):

@@ -30,7 +30,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from artifacts import new_directory, write_text
+from artifacts import first_line, new_directory, refuse_in_the_way, write_text
 from model_card import model_card
 from pictures import draw_history
 from running import writing
@@ -112,8 +112,10 @@ def make_loader(
 ) -> DataLoader:
     """Batches `input_ids` (batch, length), `attention_mask` (batch, length), `labels` (batch, …) of the columns
     `sentence` and `label`; shuffled if there is a seed, `epoch_size` sentences an epoch (0: all). Sentences are
-    tokenised here, once, and cut to `max_length`; one without a token becomes one unknown token.
+    tokenised here, once, and cut to `max_length`, or to what the model can read; one without a token becomes one
+    unknown token.
     """
+    max_length = min(max_length, tokenizer.model_max_length)
     encoded = tokenizer(rows["sentence"][:], truncation=True, max_length=max_length)["input_ids"] if len(rows) else []
     encoded = [ids or [tokenizer.unk_token_id] for ids in encoded]
     lengths = torch.tensor([len(ids) for ids in encoded], dtype=torch.long)
@@ -149,21 +151,23 @@ def already_done(directory: Path, settings: dict, epochs: int) -> bool:
     True where the same settings have been trained to the end; False where there is nothing, or a run that `fit` goes on
     with. Raises SystemExit where there is something else, naming what differs and the command that moves it away.
     """
+    refuse_in_the_way([], [directory])
     if not directory.exists() or not any(path.suffix != ".tmp" for path in directory.iterdir()):
         return False
     free = next(name for number in count(1) if not (name := Path(f"{directory}-{number}")).exists())
     move = f"mv {directory} {free}"
     try:
         earlier = json.loads((directory / "run.json").read_text(encoding="utf-8"))["settings"]
-    except (OSError, ValueError, KeyError, TypeError):
+        earlier, planned = dict(earlier), int(earlier["EPOCHS"])
+    except (OSError, ValueError, LookupError, TypeError):
         raise SystemExit(f"{directory}/ holds something that is not a run of ours: move it away ({move}).") from None
     settings = json.loads(json.dumps(settings))
     different = [name for name in settings | earlier if settings.get(name) != earlier.get(name)]
-    if different == ["EPOCHS"] and epochs > earlier["EPOCHS"] and goes_on_for_ever(settings):
+    if different == ["EPOCHS"] and epochs > planned and goes_on_for_ever(settings):
         return False
     if different == ["EPOCHS"]:
         raise SystemExit(
-            f"{directory}/ was trained for {earlier['EPOCHS']} epochs, and its learning rate was planned for them: "
+            f"{directory}/ was trained for {planned} epochs, and its learning rate was planned for them: "
             f"for {epochs}, train anew ({move})."
         )
     if different:
@@ -187,12 +191,21 @@ def say(text: str) -> None:
 
 
 def read_history(directory: Path) -> list[dict[str, str]]:
-    """The rows of history.csv, none if there is no such file yet."""
+    """The rows of history.csv, none if there is no such file yet. Raises SystemExit where it cannot be read."""
     path = directory / "history.csv"
     if not path.exists():
         return []
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+        if reader.fieldnames != HISTORY_COLUMNS:
+            raise ValueError("other columns")
+        for row in rows:
+            int(row["epoch"]), [float(row[name]) for name in HISTORY_COLUMNS]
+    except (OSError, ValueError, LookupError, TypeError, csv.Error) as error:
+        raise SystemExit(f"{path} cannot be read ({first_line(error)}): move {directory}/ away, train anew.") from None
+    return rows
 
 
 def write_history(directory: Path, rows: list[dict]) -> None:
@@ -311,16 +324,23 @@ def resume(
     optimizer: AcceleratedOptimizer,
     schedule: LRScheduler,
 ) -> list[dict]:
-    """Puts everything back as it was after the last whole epoch; returns the rows of history.csv up to it."""
-    states = sorted(directory.glob("state-*"), key=lambda path: int(path.name.removeprefix("state-")))
-    if not states:
+    """Puts everything back as it was after the last whole epoch; returns the rows of history.csv up to it.
+
+    Raises SystemExit where the state that was saved then cannot be read.
+    """
+    epochs = [int(name) for path in directory.glob("state-*") if (name := path.name.removeprefix("state-")).isdigit()]
+    if not epochs:
         return []
-    state = torch.load(states[-1] / "state.pt", map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"])
-    if averaged:
-        averaged.load_state_dict(state["averaged"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
+    path = directory / f"state-{max(epochs)}" / "state.pt"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)  # weights_only: no code in it is run
+        model.load_state_dict(state["model"])
+        if averaged:
+            averaged.load_state_dict(state["averaged"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+    except Exception as error:  # torch and pickle raise their own kinds for a damaged file
+        raise SystemExit(f"{path} cannot be read ({first_line(error)}): move {directory}/ away, train anew.") from None
     say(f"{directory}/ was stopped after epoch {len(state['history'])}: going on from there.")
     return state["history"]
 
