@@ -10,7 +10,8 @@ sample: .venv/ready
 test: .venv/ready
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m pytest
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest --cov --cov-fail-under=95
 
 # The five stages on the real data; set the constants at the top of each first.
 tnews: .venv/ready

@@ -20,6 +20,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset, DatasetDict
@@ -29,17 +30,12 @@ import finetune_bert
 import prepare_data
 import train_bilstm
 import training
-from artifacts import (
-    load_classifier,
-    load_data,
-    load_labels,
-    quiet_libraries,
-    write_text,
-)
+from artifacts import load_classifier, load_data, load_labels, write_text
 from benchmarks import sides
 from benchmarks.measure import compare, in_a_child, in_turn, kind, machine, memory, scaling, share_of_peak, table
 from labelling import SHARD, gather_sentences, label_sentences
 from normalization import builtin_table
+from running import quiet_libraries
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -90,16 +86,16 @@ def student_rows(rows: int) -> Dataset:
 
 def student_training() -> list[dict]:
     rows = student_rows(STUDENT_ROWS)
-    rates = in_turn(sides.our_student(rows), sides.article_student(rows, STUDENT_STEPS), rounds=ROUNDS)
-    return [compare(f"student training, {precision()}", "article", "sentences/s", *rates, target(4.5, 25))]
+    ours, other = in_turn(sides.our_student(rows), sides.article_student(rows, STUDENT_STEPS), rounds=ROUNDS)
+    return [compare(f"student training, {precision()}", "article", "sentences/s", ours, other, target(4.5, 25))]
 
 
 def student_training_in_fp32() -> list[dict]:
     """As on hardware without units for bf16."""
     training.fast_bf16 = lambda: False
     rows = student_rows(STUDENT_ROWS)
-    rates = in_turn(sides.our_student(rows), sides.article_student(rows, STUDENT_STEPS), rounds=ROUNDS)
-    return [compare("student training, fp32 only", "article", "sentences/s", *rates, target(2.2, None))]
+    ours, other = in_turn(sides.our_student(rows), sides.article_student(rows, STUDENT_STEPS), rounds=ROUNDS)
+    return [compare("student training, fp32 only", "article", "sentences/s", ours, other, target(2.2, None))]
 
 
 def teacher_training(name: str) -> list[dict]:
@@ -124,12 +120,12 @@ def teacher_training(name: str) -> list[dict]:
 def teacher_labelling(name: str) -> list[dict]:
     model, tokenizer = load_classifier(Path(name), load_labels())
     sentences = sides.some_rows(TEACHERS[name]["labelled"], distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
-    rates = in_turn(
+    ours, other = in_turn(
         sides.our_labelling(model, tokenizer, sentences),
         sides.article_labelling(model, tokenizer, sentences[: TEACHERS[name]["labelled_by_article"]]),
         rounds=ROUNDS,
     )
-    return [compare(f"labelling with {name}, {precision()}", "article", "sentences/s", *rates, target(4, 10))]
+    return [compare(f"labelling with {name}, {precision()}", "article", "sentences/s", ours, other, target(4, 10))]
 
 
 def inference() -> list[dict]:
@@ -140,15 +136,16 @@ def inference() -> list[dict]:
     sentences = sides.some_rows(STUDENT_HEADLINES, distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
     fewer = sides.some_rows(TEACHER_HEADLINES, distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
     headlines = sentences[:HEADLINES]
-    latencies = in_turn(sides.latency_of(*student, headlines), sides.latency_of(*teacher, headlines), rounds=ROUNDS)
-    rates = in_turn(
+    latencies = sides.latency_of(*student, headlines), sides.latency_of(*teacher, headlines)
+    students, berts = in_turn(*latencies, rounds=ROUNDS)
+    ours, other = in_turn(
         sides.our_labelling(*student, sentences),
         sides.our_labelling(*teacher, fewer),
         rounds=ROUNDS,
     )
     return [
-        compare("student on the CPU, one headline", "BERT-base", "ms", *latencies),
-        compare(f"student on the CPU, large batches, {precision()}", "BERT-base", "sentences/s", *rates),
+        compare("student on the CPU, one headline", "BERT-base", "ms", students, berts),
+        compare(f"student on the CPU, large batches, {precision()}", "BERT-base", "sentences/s", ours, other),
     ]
 
 
@@ -163,7 +160,8 @@ def time_and_data() -> list[dict]:
 
 def memory_over_epochs() -> list[dict]:
     """Memory of stage 3, on a part of the data, after each epoch."""
-    resident, release_memory = [], training.release_memory
+    resident: list[float] = []
+    release_memory = training.release_memory
 
     def release_and_look() -> None:
         release_memory()
@@ -230,7 +228,7 @@ def prepare(source: Path) -> None:
     prepare_data.main()
 
 
-def quietly(function: Callable, *arguments: object) -> object:
+def quietly(function: Callable, *arguments: object) -> Any:
     """Calls it without what the stages print."""
     quiet_libraries()
     with redirect_stdout(StringIO()):
@@ -254,7 +252,7 @@ def find_tasks(source: Path) -> list[tuple]:
 
 def report(lines: list[dict], data: str) -> None:
     """Writes the JSON file of this kind of machine, and prints the table."""
-    result = {"machine": machine(), "data": data, "rounds": ROUNDS, "lines": lines}
+    result: dict = {"machine": machine(), "data": data, "rounds": ROUNDS, "lines": lines}
     path = RESULTS / f"{kind(result['machine'])}.json"
     RESULTS.mkdir(exist_ok=True)
     write_text(path, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
@@ -266,7 +264,7 @@ def main() -> None:
     if not source:
         raise SystemExit("tnews/ is missing: python prepare_data.py downloads it.")
     os.environ["TQDM_DISABLE"] = "1"  # no progress bars of the stages, in the processes to come
-    lines = []
+    lines: list[dict] = []
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         quietly(prepare, source)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
@@ -36,7 +37,7 @@ import training
 from artifacts import STUDENT_TOKENIZER, load_data, load_descriptions, load_labels, load_tokenizer
 from benchmarks import article
 from bilstm import new_student
-from training import make_accelerator, make_loader, predict_logits, train_epoch
+from training import LengthGroupedBatches, make_accelerator, make_loader, predict_logits, train_epoch
 
 SEED = 42
 
@@ -57,7 +58,7 @@ def some_rows(rows: int, batch_size: int, out_of: int) -> Dataset:
     return train.select(chosen).shuffle(SEED).flatten_indices()
 
 
-def write_teacher(name: str, configuration: dict[str, int]) -> None:
+def write_teacher(name: str, configuration: dict[str, Any]) -> None:
     """Makes the checkpoint directory `name`, a BERT with random weights: speed does not depend on them."""
     labels = load_labels()
     numbers = {label: number for number, label in labels.items()}
@@ -82,17 +83,18 @@ def load_teacher(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def epochs_of_ours(model: PreTrainedModel, loader: DataLoader, learning_rate: float) -> Callable[[], float]:
     """training.py's loop: a round is one more epoch over `loader`."""
     accelerator = make_accelerator()
-    sentences = len(loader.dataset)
+    batches = loader.batch_sampler
+    assert isinstance(batches, LengthGroupedBatches)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
     schedule = get_scheduler("constant", optimizer)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     epochs = count(1)
 
     def measure() -> float:
-        loader.set_epoch(next(epochs))
+        batches.epoch = next(epochs)
         started = time.perf_counter()
         train_epoch(accelerator, model, loader, optimizer, schedule, cross_entropy, tqdm(disable=True))
-        return sentences / (time.perf_counter() - started)
+        return batches.epoch_size / (time.perf_counter() - started)
 
     return measure
 
