@@ -6,6 +6,7 @@ speech, or stays; then, now and then, only a short run of the words is kept. Rep
 
 import os
 import random
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import accumulate
@@ -32,7 +33,9 @@ def processes(sentences: int) -> int | None:
 def jieba_words(sentences: list[str]) -> list[Words]:
     """The words of each sentence with their parts of speech, by jieba and the dictionary that comes with it."""
     jieba.setLogLevel("WARNING")
-    jieba.initialize()  # before the processes part
+    with tempfile.TemporaryDirectory() as directory:
+        jieba.dt.tmp_dir = directory  # its cache: by default, what anyone has put into the machine's temporary folder
+        jieba.initialize()  # before the processes part
 
     def cut(batch: dict[str, list]) -> dict[str, list]:
         words = [[(word.word, word.flag) for word in jieba.posseg.cut(sentence)] for sentence in batch["sentence"]]

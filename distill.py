@@ -13,10 +13,11 @@ Caruana 2014, arXiv 1312.6184. Softened probabilities: Hinton et al. 2015, arXiv
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 from datasets import Dataset
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_scheduler, set_seed
 
@@ -31,11 +32,11 @@ from artifacts import (
     load_descriptions,
     load_labels,
     load_tokenizer,
-    quiet_libraries,
 )
 from augmentation import MASK
-from bilstm import new_student
+from bilstm import BiLSTMForSequenceClassification, new_student
 from labelling import NO_LABEL, gather_sentences, label_sentences
+from running import stage
 from training import already_done, constants, fit, make_loader
 
 TEACHERS: list[str] = []  # checkpoint directories, such as "model1/3-0.5681", their logits averaged; []: model1's best
@@ -74,7 +75,7 @@ def find_teachers() -> list[Path]:
 
 
 def start_from_teacher(
-    student: PreTrainedModel,
+    student: BiLSTMForSequenceClassification,
     tokenizer: PreTrainedTokenizerBase,
     teacher: PreTrainedModel,
     teacher_tokenizer: PreTrainedTokenizerBase,
@@ -85,7 +86,7 @@ def start_from_teacher(
     stay random. They are scaled to the standard deviation of the student's own start.
     """
     start = student.embedding.weight.data  # (tokens, 512)
-    theirs = teacher.get_input_embeddings().weight.detach()
+    theirs = cast(nn.Embedding, teacher.get_input_embeddings()).weight.detach()
     vocabulary = teacher_tokenizer.get_vocab()
     pairs = [(number, vocabulary[token]) for token, number in tokenizer.get_vocab().items() if token in vocabulary]
     ours, known = torch.tensor(sorted(pairs)).unbind(1)
@@ -136,8 +137,7 @@ def distillation_loss(loss: str, temperature: float, hard_share: float) -> Calla
     return compute
 
 
-def main() -> None:
-    quiet_libraries()
+def distil() -> None:
     data, labels, tokenizer = load_data(), load_labels(), load_tokenizer(STUDENT_TOKENIZER)
     loss_function = distillation_loss(LOSS, TEMPERATURE, HARD_SHARE)
     teachers = find_teachers()
@@ -153,7 +153,9 @@ def main() -> None:
         "augmentation": {"iterations": AUGMENTATIONS, "seed": SEED} | augmenter if AUGMENTATIONS else {},
         "max_length": MAX_LENGTH,
     }
-    settings = constants(globals()) | origin | {"tokenizer": file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json")}
+    settings = constants(globals()) | origin
+    settings["labels"] = file_fingerprint(DATA / "label.csv")
+    settings["tokenizer"] = file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json")
     if already_done(OUTPUT, settings, EPOCHS):
         return
     sentences = gather_sentences(data, UNLABELLED, AUGMENTATIONS, augmenter, SEED, HANLP_TIMEOUT)
@@ -179,6 +181,11 @@ def main() -> None:
         settings,
         AVERAGED_EPOCHS,
     )
+
+
+def main() -> None:
+    with stage(OUTPUT):
+        distil()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,18 @@ from transformers import (
     set_seed,
 )
 
-from artifacts import fingerprint, load_data, load_descriptions, load_labels, quiet_libraries
+from artifacts import (
+    DATA,
+    check_model,
+    file_fingerprint,
+    fingerprint,
+    first_line,
+    load_data,
+    load_descriptions,
+    load_labels,
+    refuse_pickles,
+)
+from running import stage
 from training import already_done, constants, fit, make_accelerator, make_loader, say
 
 MODEL_NAME = "bert-base-chinese"  # a name on the hub, or a local folder with a model in it
@@ -38,34 +49,38 @@ OUTPUT = Path("model1")
 
 def load_teacher(labels: dict[int, str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The pretrained model with a fresh classification layer, in fp32, and its tokenizer."""
+    refuse_pickles(Path(MODEL_NAME))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(MODEL_NAME)
+        tokenizer = AutoTokenizer.from_pretrained(MODEL_NAME, trust_remote_code=False)
         model, loading = AutoModelForSequenceClassification.from_pretrained(
             MODEL_NAME,
             num_labels=len(labels),
             id2label=labels,
             label2id={label: number for number, label in labels.items()},
             use_safetensors=True,
+            trust_remote_code=False,
             dtype=torch.float32,  # a checkpoint in half precision would be trained in half precision
             # on CPUs the backward pass of scaled_dot_product_attention is slow: BERT-base trains 1.4 times as fast so
             attn_implementation="eager" if make_accelerator().device.type == "cpu" else "sdpa",
             output_loading_info=True,
         )
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # as many kinds as there are kinds of damage
         raise SystemExit(
-            f"{MODEL_NAME} could not be loaded ({reason}): go online, or copy the model's folder (config.json, "
-            "vocab.txt, model.safetensors, tokenizer files) here and set MODEL_NAME in finetune_bert.py to its path."
+            f"{MODEL_NAME} could not be loaded ({first_line(error)}): go online, or copy the model's folder "
+            "(config.json, vocab.txt, model.safetensors, tokenizer files) here and set MODEL_NAME in finetune_bert.py "
+            "to its path."
         ) from None
+    if 2 * len(loading["missing_keys"]) > len(model.state_dict()):
+        raise SystemExit(f"{MODEL_NAME} has weights of another model than its config.json says: copy it again.")
+    check_model(MODEL_NAME, model, tokenizer)
     model.config.label_descriptions = load_descriptions()
     say(f"{MODEL_NAME}: starting at random: {', '.join(sorted(loading['missing_keys']))}; the rest is pretrained.")
     return model, tokenizer
 
 
-def main() -> None:
-    quiet_libraries()
+def train() -> None:
     data, labels = load_data(), load_labels()
-    settings = constants(globals()) | {"data": fingerprint(data)}
+    settings = constants(globals()) | {"data": fingerprint(data), "labels": file_fingerprint(DATA / "label.csv")}
     if already_done(OUTPUT, settings, EPOCHS):
         return
     set_seed(SEED)
@@ -76,6 +91,11 @@ def main() -> None:
     steps = EPOCHS * len(train_loader)
     schedule = get_linear_schedule_with_warmup(optimizer, round(WARMUP_RATIO * steps), steps)
     fit(OUTPUT, model, tokenizer, train_loader, valid_loader, optimizer, schedule, cross_entropy, EPOCHS, settings)
+
+
+def main() -> None:
+    with stage(OUTPUT):
+        train()
 
 
 if __name__ == "__main__":

@@ -11,9 +11,12 @@ TNEWS: Xu et al. 2020, CLUE: A Chinese Language Understanding Evaluation Benchma
 """
 
 import json
+import os
+import re
 import string
 import tempfile
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,14 +28,17 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers.models import WordPiece
 from transformers import PreTrainedTokenizerFast
 
-from artifacts import DATA, new_directory, quiet_libraries, write_text
+from artifacts import DATA, new_directory, write_text
 from hanlp_process import HanLPUnavailable
 from normalization import CharTable, builtin_table, hanlp_table
+from running import stage
 
 SOURCE = Path("tnews")
 URL = "https://storage.googleapis.com/cluebenchmark/tasks/tnews_public.zip"
 MINIMUM_COUNT = 3  # a token must be seen so often in train to enter the vocabulary (the article's "more than twice")
+LONGEST_WORD = 100  # characters
 HANLP_TIMEOUT = 1800  # seconds; HanLP's first start downloads some 600 MB
+LARGEST = 200_000_000  # bytes that the zip may hold unpacked; TNEWS: 16 million
 SPECIAL_TOKENS = {
     "pad_token": "[PAD]",
     "unk_token": "[UNK]",
@@ -41,26 +47,44 @@ SPECIAL_TOKENS = {
     "mask_token": "[MASK]",
 }
 SPLITS = {"train.json": "train", "dev.json": "valid", "test.json": "test", "test1.0.json": "test1.0"}
+NEEDED = ("labels.json", "train.json", "dev.json")
+# What neither UTF-8 nor a line of a table can hold: half a surrogate pair, and control characters.
+UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def download() -> None:
-    """Fetches and unpacks the public TNEWS zip into SOURCE."""
+    """Fetches the public TNEWS zip, over verified TLS, and unpacks it into SOURCE."""
     print(f"{SOURCE}/ is missing: downloading {URL}")
-    names = {"labels.json", *SPLITS}
     with tempfile.TemporaryDirectory() as directory:
         archive = Path(directory) / "tnews.zip"
         try:
             torch.hub.download_url_to_file(URL, str(archive))
-            contents = zipfile.ZipFile(archive)
-        except (OSError, zipfile.BadZipFile) as error:
+            files = unpack(archive)
+        # Of the zip: damaged, encrypted, packed in a way that is not known here.
+        except (OSError, ValueError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
             raise SystemExit(
                 f"{URL} could not be downloaded ({error}): unpack the TNEWS zip by hand, so that "
-                f"{SOURCE}/labels.json, {SOURCE}/train.json and {SOURCE}/dev.json exist."
+                f"{', '.join(f'{SOURCE}/{name}' for name in NEEDED)} exist."
             ) from None
-        with contents, new_directory(SOURCE) as target:
-            for member in contents.namelist():
-                if Path(member).name in names:  # by bare name: nothing is written outside the folder
-                    (target / Path(member).name).write_bytes(contents.read(member))
+    with new_directory(SOURCE) as target:
+        for name, content in files.items():
+            (target / name).write_bytes(content)
+
+
+def unpack(archive: Path) -> dict[str, bytes]:
+    """The files of TNEWS in a zip, by their bare names: nothing in it says where they are written.
+
+    Raises ValueError where one is missing or they are larger than LARGEST, zipfile's own errors where it is damaged.
+    """
+    with zipfile.ZipFile(archive) as contents:
+        members = {Path(member.filename).name: member for member in contents.infolist() if not member.is_dir()}
+        if missing := [name for name in NEEDED if name not in members]:
+            raise ValueError(f"no {missing[0]} in it")
+        members = {name: members[name] for name in (*NEEDED, *SPLITS) if name in members}
+        # zipfile unpacks no more of a member than the size that it claims.
+        if (size := sum(member.file_size for member in members.values())) > LARGEST:
+            raise ValueError(f"{size:,} bytes unpacked")
+        return {name: contents.read(member) for name, member in members.items()}
 
 
 def read_rows(path: Path, fields: Iterable[str]) -> list[tuple[str, dict]]:
@@ -70,7 +94,8 @@ def read_rows(path: Path, fields: Iterable[str]) -> list[tuple[str, dict]]:
     except FileNotFoundError:
         raise SystemExit(f"{path} is missing: put it there, or remove {SOURCE}/ to have it downloaded.") from None
     except UnicodeDecodeError as error:
-        raise SystemExit(f"{path} is not UTF-8 (byte {error.start}): convert it to UTF-8 first.") from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise SystemExit(f"{path}, line {line}: not UTF-8: convert the file or mend the line.") from None
     except OSError as error:
         raise SystemExit(f"{path} cannot be read ({error.strerror}): make it a readable file.") from None
     is_array = text.lstrip().startswith("[")
@@ -78,15 +103,16 @@ def read_rows(path: Path, fields: Iterable[str]) -> list[tuple[str, dict]]:
     for number, part in enumerate([text] if is_array else text.split("\n"), start=1):
         try:
             value = json.loads(part) if part.strip() else []
-        except json.JSONDecodeError as error:
-            line = number + error.lineno - 1
-            raise SystemExit(f"{path}, line {line}: not JSON ({error.msg}): mend or remove the line.") from None
+        except (ValueError, RecursionError) as error:  # not JSON; a number of too many digits; nested too deep
+            line = number + getattr(error, "lineno", 1) - 1
+            reason = getattr(error, "msg", error)
+            raise SystemExit(f"{path}, line {line}: not JSON ({reason}): mend or remove the line.") from None
         if is_array:
             rows += [(f"{path}, item {place}", row) for place, row in enumerate(value, start=1)]
         elif part.strip():
             rows.append((f"{path}, line {number}", value))
     if not rows:
-        raise SystemExit(f"{path} is empty: it needs one JSON object a line.")
+        raise SystemExit(f"{path} is empty: write one JSON object a line.")
     for place, row in rows:
         if not isinstance(row, dict):
             raise SystemExit(f"{place}: not a JSON object: write {{…}} with {' and '.join(fields)}.")
@@ -96,30 +122,43 @@ def read_rows(path: Path, fields: Iterable[str]) -> list[tuple[str, dict]]:
             accepted = (str, int) if field in ("label", "id") else str
             if not isinstance(row[field], accepted) or isinstance(row[field], bool):
                 raise SystemExit(f"{place}: {field!r} is not text: mend or remove the row.")
+            if field != "sentence" and UNWRITABLE.search(str(row[field])):
+                raise SystemExit(f"{place}: {field!r} holds {row[field]!a}, which cannot be written: mend the row.")
     return rows
 
 
 def read_labels() -> pandas.DataFrame:
     """The classes in the order of labels.json: index the original label, columns `label` (0…) and `label_desc`."""
     path = SOURCE / "labels.json"
-    rows = [row for _, row in read_rows(path, ["label", "label_desc"])]
-    labels = pandas.DataFrame(
-        {"label": range(len(rows)), "label_desc": [row["label_desc"] for row in rows]},
-        index=[str(row["label"]) for row in rows],
+    rows = read_rows(path, ["label", "label_desc"])
+    descriptions: dict[str, str] = {}
+    for place, row in rows:
+        if str(row["label"]) in descriptions:
+            raise SystemExit(f"{place}: label {row['label']} stands there twice: remove one.")
+        descriptions[str(row["label"])] = row["label_desc"]
+    if len(descriptions) < 2:
+        raise SystemExit(f"{path}: one class alone, so that there is nothing to tell apart: add the others.")
+    return pandas.DataFrame(
+        {"label": range(len(descriptions)), "label_desc": descriptions.values()}, index=list(descriptions)
     )
-    if labels.index.has_duplicates:
-        raise SystemExit(f"{path}: label {labels.index[labels.index.duplicated()][0]} stands there twice: remove one.")
-    return labels
 
 
-def read_split(name: str, labels: pandas.DataFrame, table: CharTable) -> Dataset:
-    """One file as a Dataset of normalised sentences, labels as numbers 0… in the order of `labels`."""
+def read_split(name: str, labels: pandas.DataFrame) -> dict[str, list]:
+    """The columns of one file: its sentences as they are, labels as numbers 0… in the order of `labels`."""
     path = SOURCE / name
     if name.startswith("test"):
         rows = read_rows(path, ["id", "sentence"])
-        columns = {"id": [row["id"] for _, row in rows]}
-        if len({type(number) for number in columns["id"]}) > 1:
-            raise SystemExit(f"{path}: some ids are numbers and some are text: make them all one kind.")
+        first: dict[int | str, str] = {}
+        for place, row in rows:
+            number = row["id"]
+            if type(number) is not type(rows[0][1]["id"]):
+                raise SystemExit(f"{place}: id {number!r} among ids of another kind: make all numbers or all text.")
+            if isinstance(number, int) and abs(number) >= 2**63:
+                raise SystemExit(f"{place}: id {number} has more than 64 bits: give a smaller one, or text.")
+            if number in first:
+                raise SystemExit(f"{place}: id {number!r} stands in {first[number]} already: give each row its own.")
+            first[number] = place
+        columns = {"id": list(first)}
     else:
         rows = read_rows(path, ["label", "sentence"])
         numbers = labels["label"].to_dict()
@@ -129,8 +168,12 @@ def read_split(name: str, labels: pandas.DataFrame, table: CharTable) -> Dataset
                     f"{place}: label {row['label']!r} is not in {SOURCE}/labels.json: add it there or mend the row."
                 )
         columns = {"label": [numbers[str(row["label"])] for _, row in rows]}
-    # A lone surrogate cannot be written as UTF-8.
-    sentences = [table.convert(row["sentence"]).encode("utf-8", "replace").decode("utf-8") for _, row in rows]
+    return columns | {"sentence": [row["sentence"] for _, row in rows]}
+
+
+def normalised(columns: dict[str, list], table: CharTable) -> Dataset:
+    """The columns with their sentences converted by `table`; half a surrogate pair becomes `?`: UTF-8 has no such."""
+    sentences = [table.convert(text).encode("utf-8", "replace").decode("utf-8") for text in columns["sentence"]]
     return Dataset.from_dict(columns | {"sentence": sentences})
 
 
@@ -162,11 +205,16 @@ def make_vocabulary(sentences: Iterable[str]) -> list[str]:
 
 
 def make_tokenizer(vocabulary: list[str], table: CharTable) -> PreTrainedTokenizerFast:
-    """BERT's tokenization over `vocabulary` with the character table inside; adds no special tokens."""
+    """BERT's tokenization over `vocabulary` with the character table inside; adds no special tokens.
+
+    Longer words than LONGEST_WORD come in parts: WordPiece takes the third power of their length.
+    """
     numbers = {token: number for number, token in enumerate(vocabulary)}
-    tokenizer = Tokenizer(WordPiece(numbers, unk_token="[UNK]", max_input_chars_per_word=10_000))
+    tokenizer = Tokenizer(WordPiece(numbers, unk_token="[UNK]", max_input_chars_per_word=LONGEST_WORD))
     tokenizer.normalizer = normalizers.Sequence([table.normalizer(), normalizers.BertNormalizer()])
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.FixedLength(LONGEST_WORD)]
+    )
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B:1", special_tokens=[])
     return PreTrainedTokenizerFast(
@@ -192,14 +240,18 @@ def describe(data: DatasetDict, labels: pandas.DataFrame, table: CharTable, toke
     return "\n".join(f"{name:<28}{value}" for name, value in rows.items())
 
 
-def main() -> None:
-    quiet_libraries()
+def prepare() -> None:
     if not SOURCE.exists():
         download()
+    if DATA.is_dir() and any(DATA.iterdir()) and not any((DATA / name).exists() for name in ("vocab.txt", "label.csv")):
+        raise SystemExit(f"{DATA}/ holds something that this stage did not write: move it away.")
     labels = read_labels()
-    table = read_char_table()
-    needed = [name for name in SPLITS if not name.startswith("test") or (SOURCE / name).exists()]
-    data = DatasetDict({SPLITS[name]: read_split(name, labels, table) for name in needed})
+    needed = [name for name in SPLITS if name in NEEDED or os.path.lexists(SOURCE / name)]
+    splits = {SPLITS[name]: read_split(name, labels) for name in needed}
+    if untaught := labels.index[~labels["label"].isin(splits["train"]["label"])].tolist():
+        print(f"{SOURCE}/train.json has no row of label {', '.join(untaught)}: no model will learn to give it.")
+    table = read_char_table()  # after the files: a mistake in them is told before a download of 600 MB
+    data = DatasetDict({split: normalised(columns, table) for split, columns in splits.items()})
     vocabulary = make_vocabulary(data["train"]["sentence"])
     tokenizer = make_tokenizer(vocabulary, table)
     with new_directory(DATA) as target:
@@ -212,6 +264,11 @@ def main() -> None:
         )
         tokenizer.save_pretrained(target / "tokenizer")
     print(describe(data, labels, table, tokenizer))
+
+
+def main() -> None:
+    with stage(DATA):
+        prepare()
 
 
 if __name__ == "__main__":
