@@ -16,7 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from itertools import cycle, islice
 from pathlib import Path
@@ -40,8 +40,9 @@ from running import quiet_libraries
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 ROUNDS = 3
-STUDENT_ROWS, STUDENT_STEPS = 6400, 60  # a round: ours trains on so many sentences, the article's so many steps of 16
-TEACHERS = {
+# A round of a line: ours trains on so many rows, the article's loop so many steps of 16 of them.
+STUDENT_ROWS, STUDENT_STEPS = 6400, 60
+TEACHERS = {  # and each labels so many
     "BERT-base": {"rows": 256, "steps": 5, "labelled": 1024, "labelled_by_article": 160},
     "tiny BERT": {"rows": 1600, "steps": 40, "labelled": 5120, "labelled_by_article": 1280},
 }
@@ -93,9 +94,14 @@ def student_training() -> list[dict]:
 def student_training_in_fp32() -> list[dict]:
     """As on hardware without units for bf16."""
     training.fast_bf16 = lambda: False
+<<<<<<< HEAD
     rows = student_rows(STUDENT_ROWS)
     ours, other = in_turn(sides.our_student(rows), sides.article_student(rows, STUDENT_STEPS), rounds=ROUNDS)
     return [compare("student training, fp32 only", "article", "sentences/s", ours, other, target(2.2, None))]
+=======
+    [line] = student_training()
+    return [line | {"target": target(2.2, None)}]
+>>>>>>> bench
 
 
 def teacher_training(name: str) -> list[dict]:
@@ -136,6 +142,7 @@ def inference() -> list[dict]:
     sentences = sides.some_rows(STUDENT_HEADLINES, distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
     fewer = sides.some_rows(TEACHER_HEADLINES, distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
     headlines = sentences[:HEADLINES]
+<<<<<<< HEAD
     latencies = sides.latency_of(*student, headlines), sides.latency_of(*teacher, headlines)
     students, berts = in_turn(*latencies, rounds=ROUNDS)
     ours, other = in_turn(
@@ -143,6 +150,10 @@ def inference() -> list[dict]:
         sides.our_labelling(*teacher, fewer),
         rounds=ROUNDS,
     )
+=======
+    latencies = in_turn(sides.latency_of(*student, headlines), sides.latency_of(*teacher, headlines), rounds=ROUNDS)
+    rates = in_turn(sides.our_labelling(*student, sentences), sides.our_labelling(*teacher, fewer), rounds=ROUNDS)
+>>>>>>> bench
     return [
         compare("student on the CPU, one headline", "BERT-base", "ms", students, berts),
         compare(f"student on the CPU, large batches, {precision()}", "BERT-base", "sentences/s", ours, other),
@@ -151,10 +162,11 @@ def inference() -> list[dict]:
 
 def time_and_data() -> list[dict]:
     """The time of an epoch on 1, 2 and 4 times the data."""
-    sizes = [SCALED_ROWS, 2 * SCALED_ROWS, 4 * SCALED_ROWS]
-    rates = in_turn(*(sides.our_student(student_rows(size)) for size in sizes), rounds=ROUNDS)
+    parts = [student_rows(SCALED_ROWS * times) for times in (1, 2, 4)]
+    rates = in_turn(*map(sides.our_student, parts), rounds=ROUNDS)
+    sizes = [len(rows) for rows in parts]
     seconds = [size / statistics.median(figures) for size, figures in zip(sizes, rates, strict=True)]
-    said = f"4 times the data takes {seconds[2] / seconds[0]:.2f} times as long"
+    said = f"{sizes[2] / sizes[0]:.3g} times the data takes {seconds[2] / seconds[0]:.3g} times as long"
     return [scaling("student training, an epoch on so many sentences", "s", sizes, seconds, said)]
 
 
@@ -167,7 +179,7 @@ def memory_over_epochs() -> list[dict]:
         release_memory()
         resident.append(memory("VmRSS"))
 
-    few = DatasetDict(train=student_rows(MEMORY_ROWS), valid=load_data()["valid"].select(range(MEMORY_ROWS // 10)))
+    few = DatasetDict(train=student_rows(MEMORY_ROWS), valid=load_data()["valid"])
     train_bilstm.load_data, training.release_memory = lambda: few, release_and_look
     train_bilstm.EPOCHS, train_bilstm.OUTPUT = MEMORY_EPOCHS, Path("memory")
     train_bilstm.main()
@@ -228,10 +240,15 @@ def prepare(source: Path) -> None:
     prepare_data.main()
 
 
+<<<<<<< HEAD
 def quietly(function: Callable, *arguments: object) -> Any:
     """Calls it without what the stages print."""
+=======
+def quietly(function: Callable, *arguments: object) -> object:
+    """Calls it without what the stages print, and without their progress bars."""
+>>>>>>> bench
     quiet_libraries()
-    with redirect_stdout(StringIO()):
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         return function(*arguments)
 
 
@@ -250,32 +267,44 @@ def find_tasks(source: Path) -> list[tuple]:
     ]
 
 
+<<<<<<< HEAD
 def report(lines: list[dict], data: str) -> None:
     """Writes the JSON file of this kind of machine, and prints the table."""
     result: dict = {"machine": machine(), "data": data, "rounds": ROUNDS, "lines": lines}
     path = RESULTS / f"{kind(result['machine'])}.json"
+=======
+def write_result(lines: list[dict], data: str) -> dict:
+    """Writes the JSON file of this kind of machine, and returns what stands in it."""
+    result = {"machine": machine(), "data": data, "rounds": ROUNDS, "lines": lines}
+>>>>>>> bench
     RESULTS.mkdir(exist_ok=True)
-    write_text(path, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    print(table(result), f"{path} written.", sep="\n\n")
+    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+    write_text(RESULTS / f"{kind(result['machine'])}.json", text)
+    return result
 
 
 def main() -> None:
     source = next((path for path in (ROOT / "tnews", ROOT / "sample" / "tnews") if path.exists()), None)
     if not source:
         raise SystemExit("tnews/ is missing: python prepare_data.py downloads it.")
+<<<<<<< HEAD
     os.environ["TQDM_DISABLE"] = "1"  # no progress bars of the stages, in the processes to come
     lines: list[dict] = []
+=======
+    lines, result = [], {}
+>>>>>>> bench
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         quietly(prepare, source)
+        data = f"{source.relative_to(ROOT)}, {len(load_data()['train']):,} train sentences"
         for name, configuration in CONFIGURATIONS.items():
             sides.write_teacher(name, configuration)
         for function, *arguments in find_tasks(source):
             print(function.__name__, *arguments, "…", flush=True)
             lines += in_a_child(quietly, function, *arguments)
-        data = f"{source.relative_to(ROOT)}, {len(load_data()['train']):,} train sentences"
+            result = write_result(lines, data)
         os.chdir(ROOT)
-    report(lines, data)
+    print(table(result))
 
 
 if __name__ == "__main__":
