@@ -1,7 +1,7 @@
 PYTHON := .venv/bin/python
 STAGES := prepare_data finetune_bert train_bilstm distill predict_test report
 
-.PHONY: sample test tnews clean
+.PHONY: sample test tnews audit clean
 
 # The five stages and the report on the sample, in sample/; run again, it goes on or says that it is done.
 sample: .venv/ready
@@ -15,6 +15,11 @@ test: .venv/ready
 # The five stages on the real data; set the constants at the top of each first.
 tnews: .venv/ready
 	for stage in $(STAGES); do $(PYTHON) $$stage.py || exit 1; done
+
+# Looks every pinned package up among the known vulnerabilities; needs to be online.
+audit: .venv/ready
+	$(PYTHON) -m pip install --quiet pip-audit==2.10.1
+	$(PYTHON) -m pip_audit -r requirements.txt
 
 # Removes what `make sample` made.
 clean:
