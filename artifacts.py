@@ -8,52 +8,46 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import datasets
 import pandas
-import transformers
 from datasets import Dataset, DatasetDict, load_from_disk
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import bilstm  # noqa: F401  registers the student with AutoModelForSequenceClassification
 from normalization import CharTable
+from running import writing
 
 DATA = Path("data")
 STUDENT_TOKENIZER = DATA / "tokenizer"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")  # suffixes of weights that torch pickled
 
 
-def quiet_libraries() -> None:
-    """Silences the libraries' own progress bars and notes: what the user sees is what the scripts print."""
-    datasets.disable_progress_bars()
-    transformers.logging.disable_progress_bar()
-    transformers.logging.set_verbosity_error()
-
-
 @contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
     """Yields an empty temporary directory that takes the place of `path` when the block ends without an error.
 
-    A link to a directory stays; what it points to is replaced. Raises SystemExit where `path` is a file.
+    A link to a directory stays; what it points to is replaced. Raises SystemExit where `path` is a file, or the disk is
+    full or may not be written to.
     """
     refuse_in_the_way([], [path])
     path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        if path.exists():  # a directory that is not empty cannot be replaced by a rename
-            old = path.with_name(f".{path.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            path.rename(old)
-            temporary.rename(path)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(path)
-    finally:
+    temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            temporary.mkdir()
+            yield temporary
+            if path.exists():  # a directory that is not empty cannot be replaced by a rename
+                shutil.rmtree(old, ignore_errors=True)
+                path.rename(old)
+            temporary.rename(path)
+        finally:
+            if old.exists() and not path.exists():  # stopped between the two renames
+                old.rename(path)
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def refuse_in_the_way(files: Iterable[Path], directories: Iterable[Path]) -> None:
@@ -67,13 +61,18 @@ def refuse_in_the_way(files: Iterable[Path], directories: Iterable[Path]) -> Non
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes `content` to `path` under a temporary name, then renames it."""
+    """Writes `content` to `path` under a temporary name, then renames it.
+
+    Raises SystemExit where the disk is full or may not be written to.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -81,7 +80,7 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def read_json(path: Path) -> object:
+def read_json(path: Path) -> Any:
     """What stands in a JSON file, or None where there is none that can be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -34,15 +34,16 @@ class BiLSTMConfig(PreTrainedConfig):
         pad_token_id: int = 0,
         unk_token_id: int = 1,
         label_descriptions: dict[str, str] | None = None,
-        **kwargs,
+        **kwargs: object,
     ) -> None:
         self.vocab_size = vocab_size
         self.embedding_size = embedding_size
         self.hidden_size = hidden_size  # units of one direction
         self.dropout = dropout  # of the embeddings and of the final states
+        self.pad_token_id = pad_token_id
         self.unk_token_id = unk_token_id
         self.label_descriptions = label_descriptions or {}
-        super().__init__(pad_token_id=pad_token_id, **kwargs)
+        super().__init__(**kwargs)  # type: ignore[arg-type]  # whatever else a configuration has
 
 
 class BiLSTMForSequenceClassification(PreTrainedModel):
@@ -56,6 +57,7 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
 
     def __init__(self, config: BiLSTMConfig) -> None:
         super().__init__(config)
+        assert config.num_labels is not None  # as its type allows
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
         self.forward_lstm = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True)
         self.backward_lstm = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True)
@@ -69,7 +71,7 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
             module.reset_parameters()
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_: object
     ) -> SequenceClassifierOutput:
         """`input_ids`, `attention_mask` (batch, length), `labels` (batch,) → `logits` (batch, classes), and `loss`.
 

@@ -2,7 +2,7 @@
 
 Reads   data/ (stage 1), the best checkpoint of model1/ (stage 2), and the text files in UNLABELLED
 Writes  knowledge/ (label: the teacher's logits, sentence, source, hard_label), model3/{epoch}-{accuracy}/ after every
-        epoch, model3/history.csv, model3/history.png, model3/run.json
+        epoch, the best of them with model.onnx, too; model3/history.csv, model3/history.png, model3/run.json
 
     python distill.py
     accelerate launch --num_processes 2 distill.py
@@ -13,10 +13,11 @@ Caruana 2014, arXiv 1312.6184. Softened probabilities: Hinton et al. 2015, arXiv
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 from datasets import Dataset
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_scheduler, set_seed
 
@@ -31,11 +32,12 @@ from artifacts import (
     load_descriptions,
     load_labels,
     load_tokenizer,
-    quiet_libraries,
 )
 from augmentation import MASK
-from bilstm import new_student
+from bilstm import BiLSTMForSequenceClassification, new_student
 from labelling import NO_LABEL, gather_sentences, label_sentences
+from onnx_export import export_onnx
+from running import stage
 from training import already_done, constants, fit, make_loader
 
 TEACHERS: list[str] = []  # checkpoint directories, such as "model1/3-0.5681", their logits averaged; []: model1's best
@@ -74,7 +76,7 @@ def find_teachers() -> list[Path]:
 
 
 def start_from_teacher(
-    student: PreTrainedModel,
+    student: BiLSTMForSequenceClassification,
     tokenizer: PreTrainedTokenizerBase,
     teacher: PreTrainedModel,
     teacher_tokenizer: PreTrainedTokenizerBase,
@@ -85,7 +87,7 @@ def start_from_teacher(
     stay random. They are scaled to the standard deviation of the student's own start.
     """
     start = student.embedding.weight.data  # (tokens, 512)
-    theirs = teacher.get_input_embeddings().weight.detach()
+    theirs = cast(nn.Embedding, teacher.get_input_embeddings()).weight.detach()
     vocabulary = teacher_tokenizer.get_vocab()
     pairs = [(number, vocabulary[token]) for token, number in tokenizer.get_vocab().items() if token in vocabulary]
     ours, known = torch.tensor(sorted(pairs)).unbind(1)
@@ -136,8 +138,7 @@ def distillation_loss(loss: str, temperature: float, hard_share: float) -> Calla
     return compute
 
 
-def main() -> None:
-    quiet_libraries()
+def distil() -> None:
     data, labels, tokenizer = load_data(), load_labels(), load_tokenizer(STUDENT_TOKENIZER)
     loss_function = distillation_loss(LOSS, TEMPERATURE, HARD_SHARE)
     teachers = find_teachers()
@@ -157,6 +158,7 @@ def main() -> None:
     settings["labels"] = file_fingerprint(DATA / "label.csv")
     settings["tokenizer"] = file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json")
     if already_done(OUTPUT, settings, EPOCHS):
+        export_onnx(best_checkpoint(OUTPUT, "distill.py"))
         return
     sentences = gather_sentences(data, UNLABELLED, AUGMENTATIONS, augmenter, SEED, HANLP_TIMEOUT)
     knowledge = label_sentences(KNOWLEDGE, origin, sentences, teachers, labels, MAX_LENGTH, LABELLING_BATCH_SIZE)
@@ -181,6 +183,12 @@ def main() -> None:
         settings,
         AVERAGED_EPOCHS,
     )
+    export_onnx(best_checkpoint(OUTPUT, "distill.py"))
+
+
+def main() -> None:
+    with stage(OUTPUT):
+        distil()
 
 
 if __name__ == "__main__":

@@ -30,9 +30,9 @@ from artifacts import (
     load_data,
     load_descriptions,
     load_labels,
-    quiet_libraries,
     refuse_pickles,
 )
+from running import stage
 from training import already_done, constants, fit, make_accelerator, make_loader, say
 
 MODEL_NAME = "bert-base-chinese"  # a name on the hub, or a local folder with a model in it
@@ -78,8 +78,7 @@ def load_teacher(labels: dict[int, str]) -> tuple[PreTrainedModel, PreTrainedTok
     return model, tokenizer
 
 
-def main() -> None:
-    quiet_libraries()
+def train() -> None:
     data, labels = load_data(), load_labels()
     settings = constants(globals()) | {"data": fingerprint(data), "labels": file_fingerprint(DATA / "label.csv")}
     if already_done(OUTPUT, settings, EPOCHS):
@@ -92,6 +91,11 @@ def main() -> None:
     steps = EPOCHS * len(train_loader)
     schedule = get_linear_schedule_with_warmup(optimizer, round(WARMUP_RATIO * steps), steps)
     fit(OUTPUT, model, tokenizer, train_loader, valid_loader, optimizer, schedule, cross_entropy, EPOCHS, settings)
+
+
+def main() -> None:
+    with stage(OUTPUT):
+        train()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 # Every UTF-16 unit that is a character by itself; NUL ends a string in half of the libraries on the way.
 CHARACTERS = [chr(code) for code in range(1, 0x10000) if not 0xD800 <= code <= 0xDFFF]
@@ -36,12 +38,12 @@ def ask_words(sentences: list[str], timeout: float) -> list[list[tuple[str, str]
     return [[tuple(word) for word in words] for words in ask("words", sentences, timeout)]
 
 
-def ask(question: str, value: object, timeout: float) -> object:
+def ask(question: str, value: object, timeout: float) -> Any:
     """The child's answer to the `question` about `value`."""
     with tempfile.TemporaryDirectory() as directory:
         given, answer = Path(directory) / "given.json", Path(directory) / "answer.json"
-        given.write_text(json.dumps(value), encoding="utf-8")
         try:
+            given.write_text(json.dumps(value), encoding="utf-8")
             child = subprocess.run(
                 [sys.executable, str(Path(__file__).resolve()), question, str(given), str(answer)],
                 timeout=timeout,
@@ -52,21 +54,25 @@ def ask(question: str, value: object, timeout: float) -> object:
             )
         except subprocess.TimeoutExpired:
             raise HanLPUnavailable(f"no answer within {timeout:.0f} s") from None
+        except OSError as error:
+            raise HanLPUnavailable(str(error)) from None
         if child.returncode != 0 or not answer.exists():
             last_words = child.stderr.decode("utf-8", "replace").strip().splitlines()
             raise HanLPUnavailable(last_words[-1].strip() if last_words else f"exit status {child.returncode}")
         return json.loads(answer.read_text(encoding="utf-8"))
 
 
-def import_pyhanlp() -> object:
+def import_pyhanlp() -> ModuleType:
     """The module pyhanlp. Importing it starts a Java machine and may download HanLP first."""
     import socket
     import ssl
     import webbrowser
 
     socket.setdefaulttimeout(30)  # seconds; a silent server must not hold us for ever
-    webbrowser.open = webbrowser.open_new = webbrowser.open_new_tab = lambda *_, **__: False
-    ssl._create_unverified_context = ssl.create_default_context  # pyhanlp switches verification off by this name
+    for name in ("open", "open_new", "open_new_tab"):
+        setattr(webbrowser, name, lambda *_, **__: False)
+    # pyhanlp switches verification off by this name
+    ssl._create_unverified_context = ssl.create_default_context  # type: ignore[assignment]
 
     import pyhanlp
 
@@ -78,7 +84,7 @@ def main(question: str, given: Path, answer: Path) -> None:
     if question == "char_table":
         convert = pyhanlp.JClass("com.hankcs.hanlp.dictionary.other.CharTable").convert
         table = {character: str(convert(character)) for character in CHARACTERS}
-        result = {old: new for old, new in table.items() if old != new}
+        result: object = {old: new for old, new in table.items() if old != new}
     else:
         sentences = json.loads(given.read_text(encoding="utf-8"))
         segment = pyhanlp.HanLP.segment

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from artifacts import load_char_table, load_classifier, load_rows, new_directory, read_json, write_text
 from augmentation import MASK, Augmenter, augment, tag_words
+from running import claim
 from training import predict_logits, say
 
 SHARD = 20_000  # sentences labelled between two savings
@@ -70,7 +71,7 @@ def gather_sentences(
                 yield {"sentence": sentence, "source": source, "hard_label": NO_LABEL}
     for path in unlabelled:
         for line in read_unlabelled(Path(path)):
-            sentence = table.convert(line.strip())
+            sentence = table.convert(line.replace(MASK, "").strip())  # `[` would become 《
             if is_new(sentence):
                 yield {"sentence": sentence, "source": "unlabelled", "hard_label": NO_LABEL}
 
@@ -92,9 +93,8 @@ def label_sentences(
     """`sentences` with the mean of the teachers' logits in the column `label`; made only if `knowledge` is not that.
 
     `origin` tells the teachers and the sentences apart from others; it is kept as `origin.json`. Raises SystemExit
-    where a teacher cannot be loaded, or `knowledge` is damaged or not ours.
+    where a teacher cannot be loaded, `knowledge` is damaged, not ours or written by another run, or the disk is full.
     """
-    main = PartialState().is_main_process
     models = [load_classifier(teacher, labels) for teacher in teachers]
     earlier = read_json(knowledge / "origin.json")
     if earlier == origin:
@@ -105,7 +105,23 @@ def label_sentences(
         raise SystemExit(f"{knowledge} has no readable origin.json, so it is not known to be ours: move it away.")
     if knowledge.exists():
         say(f"{knowledge}/ is of other teachers or other sentences: labelling anew.")
+    with claim(knowledge):
+        make_knowledge(knowledge, origin, sentences, models, max_length, batch_size)
+    return load_rows(knowledge, f"remove {knowledge}/ to label anew")
+
+
+def make_knowledge(
+    knowledge: Path,
+    origin: dict[str, object],
+    sentences: Iterator[dict[str, object]],
+    teachers: list[tuple[PreTrainedModel, PreTrainedTokenizerBase]],
+    max_length: int,
+    batch_size: int,
+) -> None:
+    """Gathers the sentences, labels them part by part, and puts the parts together; goes on where a run stopped."""
+    main = PartialState().is_main_process
     shards = knowledge.with_name(f"{knowledge.name}-shards")
+    anew = f"remove {shards}/ to label anew"
     PartialState().wait_for_everyone()
     if main and read_json(shards / "origin.json") != origin:
         with new_directory(shards) as target:
@@ -119,20 +135,18 @@ def label_sentences(
     for part in sorted(shards.glob("sentences-*")):
         labelled.append(part.with_name(part.name.replace("sentences", "labelled")))
         if not labelled[-1].exists():
-            rows = load_rows(part, f"remove {shards}/ to label anew")
-            logits = mean_logits(models, rows["sentence"][:], max_length, batch_size)
+            rows = load_rows(part, anew)
+            logits = mean_logits(teachers, rows["sentence"][:], max_length, batch_size)
             if main:
                 with new_directory(labelled[-1]) as target:
                     rows.add_column("label", list(logits.numpy())).save_to_disk(str(target))
     PartialState().wait_for_everyone()
     if main:
         with new_directory(knowledge) as target:
-            parts = [load_rows(part, f"remove {shards}/ to label anew") for part in labelled]
-            concatenate_datasets(parts).save_to_disk(str(target))
+            concatenate_datasets([load_rows(part, anew) for part in labelled]).save_to_disk(str(target))
             write_text(target / "origin.json", json.dumps(origin, indent=2))
         shutil.rmtree(shards)
     PartialState().wait_for_everyone()
-    return load_rows(knowledge, f"remove {knowledge}/ to label anew")
 
 
 def mean_logits(

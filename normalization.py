@@ -11,7 +11,7 @@ import unicodedata
 
 import sentencepiece
 from opencc import OpenCC
-from sentencepiece.sentencepiece_model_pb2 import NormalizerSpec
+from sentencepiece.sentencepiece_model_pb2 import NormalizerSpec  # type: ignore[attr-defined]  # made at import
 from tokenizers import normalizers
 
 from hanlp_process import CHARACTERS, ask_char_table

@@ -12,8 +12,9 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO
+from typing import cast
 
 from torch import Tensor
 
@@ -23,11 +24,11 @@ from artifacts import (
     load_classifier,
     load_data,
     load_labels,
-    quiet_libraries,
     refuse_in_the_way,
     write_text,
 )
 from clue import check_predictions, write_submission
+from running import quiet_libraries, stage
 from training import predict_logits
 
 MODEL = ""  # any checkpoint directory, the teacher's too, such as "model1/3-0.5681"; "": the best one of model3/
@@ -68,7 +69,7 @@ def predict_test_sets() -> None:
     print(f"{SUBMISSION}: to be uploaded at https://www.cluebenchmarks.com")
 
 
-def read_batches(stream: BinaryIO) -> Iterator[list[str]]:
+def read_batches(stream: BufferedReader) -> Iterator[list[str]]:
     """Up to BATCH_SIZE lines of `stream` at a time, as soon as there are any: a line that comes alone doesn't wait.
 
     Raises SystemExit, after the lines before it, at one that is not UTF-8 or too long.
@@ -98,12 +99,12 @@ def decode(lines: list[bytes], before: int) -> Iterator[list[str]]:
     yield texts
 
 
-def predict_lines(stream: BinaryIO) -> None:
+def predict_lines(stream: BufferedReader) -> None:
     """Prints label, description and confidence of every line of `stream`, with tabs between; of a blank line, only
     the tabs.
     """
     model, tokenizer = load_classifier(find_model())
-    labels = model.config.id2label
+    labels = cast(dict[int, str], model.config.id2label)
     descriptions = getattr(model.config, "label_descriptions", {})
     # The student's tokenizer normalises by itself.
     convert = str if model.config.model_type == "bilstm" else load_char_table().convert
@@ -116,13 +117,14 @@ def predict_lines(stream: BinaryIO) -> None:
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    quiet_libraries()
     if not arguments:
-        predict_test_sets()
+        with stage(SUBMISSION):
+            predict_test_sets()
     elif list(arguments) == ["-"]:
-        sys.stdout.reconfigure(encoding="utf-8")  # as the input, whatever the terminal's language
+        quiet_libraries()
+        cast(TextIOWrapper, sys.stdout).reconfigure(encoding="utf-8")  # as the input, whatever the terminal's language
         try:
-            predict_lines(sys.stdin.buffer)
+            predict_lines(cast(BufferedReader, sys.stdin.buffer))
         except BrokenPipeError:  # the reader has seen enough, as head has
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush, at exit
         except KeyboardInterrupt:

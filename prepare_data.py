@@ -28,9 +28,10 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers.models import WordPiece
 from transformers import PreTrainedTokenizerFast
 
-from artifacts import DATA, new_directory, quiet_libraries, write_text
+from artifacts import DATA, new_directory, write_text
 from hanlp_process import HanLPUnavailable
 from normalization import CharTable, builtin_table, hanlp_table
+from running import stage
 
 SOURCE = Path("tnews")
 URL = "https://storage.googleapis.com/cluebenchmark/tasks/tnews_public.zip"
@@ -239,8 +240,7 @@ def describe(data: DatasetDict, labels: pandas.DataFrame, table: CharTable, toke
     return "\n".join(f"{name:<28}{value}" for name, value in rows.items())
 
 
-def main() -> None:
-    quiet_libraries()
+def prepare() -> None:
     if not SOURCE.exists():
         download()
     if DATA.is_dir() and any(DATA.iterdir()) and not any((DATA / name).exists() for name in ("vocab.txt", "label.csv")):
@@ -264,6 +264,11 @@ def main() -> None:
         )
         tokenizer.save_pretrained(target / "tokenizer")
     print(describe(data, labels, table, tokenizer))
+
+
+def main() -> None:
+    with stage(DATA):
+        prepare()
 
 
 if __name__ == "__main__":

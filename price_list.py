@@ -1,6 +1,7 @@
 """What a model costs: its size, and its speed on the CPU in fp32, measured on this machine as it is now."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -51,12 +52,16 @@ def price_list(teacher: Path, student: Path, sentences: list[str], labels: dict[
     times = [[latency(*loaded, sentence) for loaded in models] for sentence in sentences[:SINGLE]]
     speeds = [[throughput(*loaded, sentences[:BATCHED]) for loaded in models] for _ in range(ROUNDS)]
     parameters = [model.num_parameters() for model, _ in models]
-    megabytes = [round(sum(file.stat().st_size for file in path.iterdir()) / 1e6, 1) for path in paths]
+    megabytes = [round((path / "model.safetensors").stat().st_size / 1e6, 1) for path in paths]
     milliseconds = [round(median(column), 2) for column in zip(*times, strict=True)]
     per_second = [round(median(column), 1) for column in zip(*speeds, strict=True)]
     where = f"CPU, {torch.get_num_threads()} threads"
-    smaller = {"parameters": parameters, "MB on disk": megabytes, f"ms for one headline ({where})": milliseconds}
-    rows = {"checkpoint": [*map(str, paths), ""]}
+    smaller: dict[str, Sequence[float]] = {
+        "parameters": parameters,
+        "MB on disk": megabytes,
+        f"ms for one headline ({where})": milliseconds,
+    }
+    rows: dict[str, list] = {"checkpoint": [*map(str, paths), ""]}
     rows |= {name: [*pair, round(pair[0] / pair[1], 1)] for name, pair in smaller.items()}
     rows[f"headlines a second ({where})"] = [*per_second, round(per_second[1] / per_second[0], 1)]
     table = pandas.DataFrame.from_dict(rows, orient="index", columns=["teacher", "student", "ratio"], dtype=object)

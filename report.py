@@ -8,7 +8,6 @@ Writes  report/: comparison.csv and comparison.png (dev accuracy by epoch), per_
     python report.py
 """
 
-from functools import partial
 from math import nan
 from pathlib import Path
 
@@ -30,12 +29,12 @@ from artifacts import (
     load_data,
     load_descriptions,
     load_labels,
-    quiet_libraries,
     refuse_in_the_way,
     write_text,
 )
 from pictures import draw_comparison, draw_confusion_matrix, drawable
 from price_list import price_list
+from running import stage
 from training import predict_logits, read_history
 
 MODELS = {
@@ -79,18 +78,23 @@ def compare(
     seen = set(data["train"]["sentence"])
     new = torch.tensor([sentence not in seen for sentence in data["valid"]["sentence"]])
     truth = {split: torch.tensor(data[split]["label"][:]) for split in ("valid", "train")}
-    accuracy = partial(multiclass_accuracy, num_classes=classes, average="micro")
-    f1_score = partial(multiclass_f1_score, num_classes=classes, average="macro")
+
+    def accuracy(predicted: Tensor, truth: Tensor) -> float:
+        return multiclass_accuracy(predicted, truth, num_classes=classes, average="micro").item() if len(truth) else nan
+
+    def macro_f1(predicted: Tensor, truth: Tensor) -> float:
+        return multiclass_f1_score(predicted, truth, num_classes=classes, average="macro").item() if len(truth) else nan
+
     rows = {}
     for name, checkpoint in checkpoints.items():
         predicted = {split: logits[name][split].argmax(1) for split in truth}
         rows[name] = {
             "checkpoint": str(checkpoint),
-            "dev accuracy": accuracy(predicted["valid"], truth["valid"]).item(),
-            "dev macro-F1": f1_score(predicted["valid"], truth["valid"]).item(),
-            "accuracy, new": accuracy(predicted["valid"][new], truth["valid"][new]).item() if new.any() else nan,
-            "macro-F1, new": f1_score(predicted["valid"][new], truth["valid"][new]).item() if new.any() else nan,
-            "train accuracy": accuracy(predicted["train"], truth["train"]).item(),
+            "dev accuracy": accuracy(predicted["valid"], truth["valid"]),
+            "dev macro-F1": macro_f1(predicted["valid"], truth["valid"]),
+            "accuracy, new": accuracy(predicted["valid"][new], truth["valid"][new]),
+            "macro-F1, new": macro_f1(predicted["valid"][new], truth["valid"][new]),
+            "train accuracy": accuracy(predicted["train"], truth["train"]),
         }
     return pandas.DataFrame.from_dict(rows, orient="index")
 
@@ -164,8 +168,7 @@ def write_csv(name: str, table: pandas.DataFrame) -> None:
     write_text(OUTPUT / name, "\ufeff" + table.to_csv(float_format="%.4f", lineterminator="\n"))
 
 
-def main() -> None:
-    quiet_libraries()
+def compare_models() -> None:
     data, labels, descriptions = load_data(), load_labels(), load_descriptions()
     checkpoints = find_checkpoints()
     by_epoch = accuracy_by_epoch(checkpoints)
@@ -177,7 +180,6 @@ def main() -> None:
     shown = "distilled student" if "distilled student" in checkpoints else table["dev accuracy"].idxmax()
     truth = torch.tensor(data["valid"]["label"][:])
     matrix = confusion_matrix(logits[shown]["valid"], truth, labels, descriptions)
-    OUTPUT.mkdir(exist_ok=True)
     write_csv("comparison.csv", by_epoch)
     draw_comparison(OUTPUT / "comparison.png", by_epoch)
     write_csv("per_class.csv", per_class(logits, truth, labels, descriptions))
@@ -192,6 +194,11 @@ def main() -> None:
             print(f"\n{prices.to_string()}\n")
             write_csv("price_list.csv", prices)
     print(f"{OUTPUT}/: {', '.join(sorted(path.name for path in OUTPUT.iterdir()))}")
+
+
+def main() -> None:
+    with stage(OUTPUT):
+        compare_models()
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ from artifacts import (
     load_descriptions,
     load_labels,
     load_tokenizer,
-    quiet_libraries,
 )
 from bilstm import new_student
+from running import stage
 from training import already_done, constants, fit, make_loader
 
 MAX_LENGTH = 128  # tokens
@@ -38,8 +38,7 @@ SEED = 42
 OUTPUT = Path("model2")
 
 
-def main() -> None:
-    quiet_libraries()
+def train() -> None:
     data, labels, tokenizer = load_data(), load_labels(), load_tokenizer(STUDENT_TOKENIZER)
     settings = constants(globals()) | {
         "data": fingerprint(data),
@@ -67,6 +66,11 @@ def main() -> None:
         settings,
         AVERAGED_EPOCHS,
     )
+
+
+def main() -> None:
+    with stage(OUTPUT):
+        train()
 
 
 if __name__ == "__main__":

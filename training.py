@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
+from typing import cast
 
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import DataLoaderConfiguration
 from datasets import Dataset
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
@@ -33,9 +33,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from artifacts import first_line, new_directory, refuse_in_the_way, write_text
 from model_card import model_card
 from pictures import draw_history
+from running import writing
 
 HISTORY_COLUMNS = ["epoch", "train_loss", "valid_accuracy", "seconds", "samples_per_second"]
-GOES_ON = "the same command, given again, goes on after the last whole epoch"
 STATE_SIZE = 7  # checkpoints: two states at a time (weights, two moments each) and a checkpoint half written
 LENGTH_POOL = 50  # batches that are sorted by length together: more → less padding, fewer → more random batches
 
@@ -71,11 +71,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
         self.batch_size = batch_size
         self.seed = seed
         self.epoch_size = epoch_size or len(lengths)
-        self.epoch = 1
-
-    def set_epoch(self, epoch: int) -> None:
-        """Counted from 1."""
-        self.epoch = epoch
+        self.epoch = 1  # counted from 1; not `set_epoch`, which accelerate would call with a count of its own
 
     def __len__(self) -> int:
         return -(-self.epoch_size // self.batch_size)
@@ -86,7 +82,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
             yield from (batch.tolist() for batch in longest_first.split(self.batch_size))
             return
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        pools = self.chosen().split(self.batch_size * LENGTH_POOL)
+        pools = self.chosen(self.seed).split(self.batch_size * LENGTH_POOL)
         batches = [
             batch for pool in pools for batch in pool[self.lengths[pool].argsort(stable=True)].split(self.batch_size)
         ]
@@ -94,12 +90,12 @@ class LengthGroupedBatches(Sampler[list[int]]):
         for number in [*torch.randperm(len(batches) - 1, generator=generator).tolist(), len(batches) - 1]:
             yield batches[number].tolist()
 
-    def chosen(self) -> Tensor:
+    def chosen(self, seed: int) -> Tensor:
         """The indices of this epoch, in random order."""
         size, start = len(self.lengths), (self.epoch - 1) * self.epoch_size
         end = start + self.epoch_size
         orders = [
-            torch.randperm(size, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + number))
+            torch.randperm(size, generator=torch.Generator().manual_seed(seed * 1_000_003 + number))
             for number in range(start // size, -(-end // size))
         ]
         first = start // size * size  # the place in the endless row at which these orders begin
@@ -131,7 +127,7 @@ def make_loader(
 
     def collate(numbers: list[int]) -> dict[str, Tensor]:
         chosen = torch.tensor(numbers)
-        width = torch.arange(lengths[chosen].max(), device=device)
+        width = torch.arange(lengths[chosen].max().item(), device=device)
         chosen = chosen.to(device, non_blocking=True)
         positions = starts[chosen].unsqueeze(1) + width  # (batch, length)
         mask = positions < ends[chosen].unsqueeze(1)
@@ -140,7 +136,8 @@ def make_loader(
         return {"input_ids": input_ids, "attention_mask": mask.long(), "labels": labels[chosen]}
 
     sampler = LengthGroupedBatches(lengths, batch_size, seed, epoch_size)
-    return DataLoader(range(len(lengths)), batch_sampler=sampler, collate_fn=collate)
+    numbers = cast(torch.utils.data.Dataset, range(len(lengths)))  # it has all that a loader asks of a data set
+    return DataLoader(numbers, batch_sampler=sampler, collate_fn=collate)
 
 
 def constants(module: dict) -> dict:
@@ -241,9 +238,11 @@ def fit(
     not. Raises SystemExit where the loss is no longer a number, or where the disk or the accelerator's memory is full.
     """
     accelerator = make_accelerator()
-    batches = train_loader.batch_sampler
+    batches, dev = train_loader.batch_sampler, valid_loader.batch_sampler
+    assert isinstance(batches, LengthGroupedBatches) and isinstance(dev, LengthGroupedBatches)
+    assert batches.seed is not None
     trained, averaged = model, AveragedModel(model, accelerator.device) if averaged_epochs else None
-    sentences = {"train": len(batches.lengths), "dev": len(valid_loader.batch_sampler.lengths)}
+    sentences = {"train": len(batches.lengths), "dev": len(dev.lengths)}
     accelerator.wait_for_everyone()  # the others have looked at the directory before it is written to
     model, optimizer, train_loader, valid_loader = accelerator.prepare(model, optimizer, train_loader, valid_loader)
     history = resume(directory, trained, averaged, optimizer, schedule)
@@ -253,8 +252,7 @@ def fit(
     try:
         for epoch in range(len(history) + 1, epochs + 1):
             started = time.perf_counter()
-            train_loader.set_epoch(epoch)  # accelerate's loader counts for itself, from 0 in every process that starts,
-            batches.set_epoch(epoch)  # and does not pass it on when there are several
+            batches.epoch = epoch
             torch.manual_seed(batches.seed * 1_000_003 + 1000 * epoch + accelerator.process_index)  # for dropout
             average = averaged if epoch > epochs - averaged_epochs else None
             bar = tqdm(
@@ -265,7 +263,7 @@ def fit(
                     accelerator, model, train_loader, optimizer, schedule, loss_function, bar, average
                 )
                 seconds = time.perf_counter() - started
-                result = average.module if average else trained
+                result = cast(PreTrainedModel, average.module) if average else trained
                 valid_accuracy = validate(accelerator, result, valid_loader)
                 bar.set_postfix(loss=f"{train_loss:.4f}", accuracy=f"{valid_accuracy:.4f}")
             speed = batches.epoch_size / seconds
@@ -280,15 +278,9 @@ def fit(
                     "history": history,
                 }
                 finished = len(history) == epochs and not goes_on_for_ever(settings)
-                try:
-                    card = model_card(result, history, settings, sentences)
-                    save_epoch(directory, result, tokenizer, card, history, {} if finished else state)
-                # torch and safetensors have kinds of their own
-                except (OSError, RuntimeError, SafetensorError) as error:
-                    raise SystemExit(f"{directory}/{epoch}-… could not be written ({error}); {GOES_ON}.") from None
+                card = model_card(result, history, settings, sentences)
+                save_epoch(directory, result, tokenizer, card, history, {} if finished else state)
             release_memory()
-    except KeyboardInterrupt:
-        raise SystemExit(f"stopped; {GOES_ON}.") from None
     except torch.OutOfMemoryError:
         raise SystemExit(f"{accelerator.device} is out of memory: lower BATCH_SIZE or MAX_LENGTH.") from None
 
@@ -304,7 +296,8 @@ def release_memory() -> None:
 
 def start_run(directory: Path, accelerator: Accelerator, settings: dict, model: PreTrainedModel, epochs: int) -> None:
     """Makes the directory and writes run.json; raises SystemExit where there is no room for `epochs` more epochs."""
-    directory.mkdir(parents=True, exist_ok=True)
+    with writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
     checkpoint = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     needed = checkpoint * (epochs + STATE_SIZE) if epochs else 0
     free = shutil.disk_usage(directory).free
@@ -390,7 +383,7 @@ def train_epoch(
     return accelerator.reduce(loss_sum / samples, "mean").item()
 
 
-def validate(accelerator: Accelerator, model: nn.Module, loader: DataLoader) -> float:
+def validate(accelerator: Accelerator, model: PreTrainedModel, loader: DataLoader) -> float:
     """The accuracy on `loader`, every sample counted once over all processes."""
     model.eval()
     accuracy = MulticlassAccuracy(model.config.num_labels, average="micro").to(accelerator.device)
@@ -421,7 +414,8 @@ def save_epoch(
         write_text(checkpoint / "README.md", card)
     if state:
         with new_directory(directory / f"state-{epoch}") as target:
-            torch.save(state, target / "state.pt")
+            with open(target / "state.pt", "wb") as file:  # given a path, torch does not tell a full disk
+                torch.save(state, file)
     draw_history(directory / "history.png", history)
     write_history(directory, history)
     for path in directory.glob("state-*"):
@@ -436,7 +430,7 @@ def predict_logits(
     accelerator = make_accelerator()
     rows = Dataset.from_dict({"sentence": sentences, "label": range(len(sentences))})  # label: the place in the input
     loader = accelerator.prepare(make_loader(tokenizer, rows, max_length, batch_size))
-    logits = torch.empty(len(sentences), model.config.num_labels)
+    logits = torch.empty(len(sentences), cast(int, model.config.num_labels))
     model = model.to(accelerator.device).eval()
     with torch.inference_mode(), accelerator.autocast():
         quiet = not accelerator.is_main_process or len(loader) < 2

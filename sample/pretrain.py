@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from datetime import date
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import BertWordPieceTokenizer
@@ -135,7 +136,13 @@ class NgramMasking:
 class MaskedLanguageModelTrainer(Trainer):
     """Computes the vocabulary's scores at the hidden positions only; they are most of the model's arithmetic."""
 
-    def compute_loss(self, model, inputs, return_outputs=False, **_):
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         labels = inputs.pop("labels")
         hidden = labels != -100
         scores = model.cls(model.bert(**inputs).last_hidden_state[hidden])  # (hidden positions, vocabulary)
@@ -164,9 +171,9 @@ def main() -> None:
         max_position_embeddings=128,
         hidden_dropout_prob=0.0,  # far fewer passes than would overfit; set to BERT's 0.1 before saving
         attention_probs_dropout_prob=0.0,
-        attn_implementation="eager",  # 1.4 times as fast as scaled_dot_product_attention on CPUs
     )
-    model = BertForMaskedLM(config)
+    # eager: 1.4 times as fast as scaled_dot_product_attention on CPUs
+    model = BertForMaskedLM._from_config(config, attn_implementation="eager")
     arguments = TrainingArguments(
         output_dir="pretraining",
         per_device_train_batch_size=1,  # an item of the data set is a whole batch

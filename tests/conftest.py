@@ -1,9 +1,21 @@
 """What the tests share: no HanLP and no hub unless a test asks for them, and one finished run of all stages."""
 
+import csv
+import hashlib
+import importlib
+import itertools
+import multiprocessing
 import os
+import pkgutil
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import time
+from multiprocessing import forkserver
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -48,6 +60,88 @@ def finished(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`finished_run` as the working directory."""
     monkeypatch.chdir(finished_run)
     return finished_run
+
+
+# A server that has imported the stages and from which processes fork: each starts in no time, in place of 5 seconds.
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(["conftest"])
+
+
+class Fault(NamedTuple):
+    """What befalls a child process: a signal, when a function is called for the n-th time."""
+
+    owner: str  # a module or a class: "torch", "labelling:Dataset"
+    function: str
+    call: int = 1
+    sends: int = signal.SIGKILL
+
+
+class Child:
+    """A stage in a process of its own, with constants such as {"distill.EPOCHS": 1} set, and what it prints."""
+
+    def __init__(
+        self, stage: str, directory: Path, constants: dict[str, object] | None = None, fault: Fault | None = None
+    ) -> None:
+        self.printed = Path(tempfile.mkdtemp()) / "printed"
+        arguments = (stage, directory, constants or {}, fault, self.printed)
+        self.process = FORKSERVER.Process(target=run_in_child, args=arguments)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests'}")  # where the server finds what it imports
+            forkserver.ensure_running()
+        self.process.start()
+
+    def wait_for(self, text: str) -> None:
+        """Until `text` has been printed."""
+        deadline = time.monotonic() + 120
+        while text not in self.output():
+            assert self.process.is_alive() and time.monotonic() < deadline, self.output()
+            time.sleep(0.01)
+
+    def output(self) -> str:
+        return self.printed.read_text(encoding="utf-8") if self.printed.exists() else ""
+
+    def end(self) -> tuple[int | None, str]:
+        """The exit status (minus the signal's number, where one ended it), and the last line printed."""
+        self.process.join(300)
+        lines = self.output().splitlines()
+        shutil.rmtree(self.printed.parent)
+        return self.process.exitcode, lines[-1] if lines else ""
+
+
+def run_in_child(stage: str, directory: Path, constants: dict[str, object], fault: Fault | None, printed: Path) -> None:
+    os.chdir(directory)
+    file = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.stdout, sys.stderr = open(1, "w", buffering=1, closefd=False), open(2, "w", buffering=1, closefd=False)
+    for name, value in constants.items():
+        module, _, constant = name.partition(".")
+        setattr(importlib.import_module(module), constant, value)
+    if fault:
+        owner = pkgutil.resolve_name(fault.owner)
+        original, calls = getattr(owner, fault.function), itertools.count(1)
+
+        def wrapper(*arguments: object, **keywords: object) -> object:
+            if next(calls) == fault.call:
+                os.kill(os.getpid(), fault.sends)
+            return original(*arguments, **keywords)
+
+        setattr(owner, fault.function, wrapper)
+    importlib.import_module(stage).main()
+
+
+def outcome(directory: Path) -> dict[str, object]:
+    """Digests of all files, and history.csv without its two timing columns."""
+    result: dict[str, object] = {}
+    for path in sorted(directory.rglob("*")):
+        if path.name == "history.csv":
+            with open(path, encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            kept = tuple((row["epoch"], row["train_loss"], row["valid_accuracy"]) for row in rows)
+            result[str(path.relative_to(directory))] = kept
+        elif path.is_file() and path.name != "state.json":  # of the knowledge: how it is spread over files
+            result[str(path.relative_to(directory))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return result
 
 
 def run_script(name: str, directory: Path) -> subprocess.CompletedProcess[str]:

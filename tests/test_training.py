@@ -42,7 +42,7 @@ def test_batches_hold_every_index_once_and_little_padding():
 def test_batches_differ_between_epochs_and_agree_between_runs():
     sampler = LengthGroupedBatches(torch.tensor([5] * 100), 8, seed=1)
     first = list(sampler)
-    sampler.set_epoch(2)
+    sampler.epoch = 2
     assert list(sampler) != first
     assert list(LengthGroupedBatches(torch.tensor([5] * 100), 8, seed=1)) == first
 
@@ -52,7 +52,7 @@ def test_short_epochs_take_every_index_once_before_any_again():
     assert len(sampler) == 2
     taken = []
     for epoch in range(1, 11):
-        sampler.set_epoch(epoch)
+        sampler.epoch = epoch
         batches = list(sampler)
         assert sorted(map(len, batches)) == [3, 4]
         taken += [index for batch in batches for index in batch]

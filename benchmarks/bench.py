@@ -1,0 +1,311 @@
+"""Measures our loops against the article's and against transformers' Trainer: `make bench`.
+
+Reads   tnews/, or sample/tnews/ where there is none
+Writes  benchmarks/results/{kind of machine}.json, and a table on the screen
+
+    python -m benchmarks.bench        from the root of the repository
+
+Each line has a process of its own, in which both sides work in turn on the same machine, threads, sentences and model
+shape, ROUNDS times; the medians are compared. Our training loops find their sentences tokenised, since that is done
+once a run; the article's tokenise at every step, which is part of what is measured. Labelling tokenises on both sides.
+"""
+
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, DatasetDict
+
+import distill
+import finetune_bert
+import prepare_data
+import train_bilstm
+import training
+from artifacts import load_classifier, load_data, load_labels, write_text
+from benchmarks import sides
+from benchmarks.measure import compare, in_a_child, in_turn, kind, machine, memory, scaling, share_of_peak, table
+from labelling import SHARD, gather_sentences, label_sentences
+from normalization import builtin_table
+from running import quiet_libraries
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+ROUNDS = 3
+# A round of a line: ours trains on so many rows, the article's loop so many steps of 16 of them.
+STUDENT_ROWS, STUDENT_STEPS = 6400, 60
+TEACHERS = {  # and each labels so many
+    "BERT-base": {"rows": 256, "steps": 5, "labelled": 1024, "labelled_by_article": 160},
+    "tiny BERT": {"rows": 1600, "steps": 40, "labelled": 5120, "labelled_by_article": 1280},
+}
+CONFIGURATIONS = {
+    "BERT-base": {"vocab_size": 21128},  # bert-base-chinese
+    "tiny BERT": {  # sample/tiny-bert-chinese
+        "vocab_size": 6500,
+        "hidden_size": 256,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 1024,
+    },
+    "minute BERT": {  # to label many sentences fast, for memory_of_labelling
+        "vocab_size": 6500,
+        "hidden_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "intermediate_size": 128,
+    },
+}
+HEADLINES = 30  # classified one by one in a round
+STUDENT_HEADLINES, TEACHER_HEADLINES = 10_240, 1024  # classified in large batches in a round
+SCALED_ROWS = 3200  # and 2 and 4 times as many
+MEMORY_ROWS, MEMORY_EPOCHS = 6400, 6
+LABELLED_SENTENCES = (100_000, 500_000)
+EPOCHS_TO_BEST = 2  # trained for real, on all of the data, until dev accuracy is past ARTICLE_BEST; 0: left out
+ARTICLE_BEST, ARTICLE_EPOCHS_TO_BEST = 0.5019, 8  # as published
+
+
+def target(cpu: float, gpu: float | None) -> float | None:
+    """What is to be reached on two CPU cores with AMX, or on one H200."""
+    return gpu if torch.cuda.is_available() else cpu
+
+
+def precision() -> str:
+    return "bf16" if training.fast_bf16() else "fp32"
+
+
+def student_rows(rows: int) -> Dataset:
+    return sides.some_rows(rows, train_bilstm.BATCH_SIZE, train_bilstm.BATCH_SIZE * training.LENGTH_POOL)
+
+
+def student_training() -> list[dict]:
+    rows = student_rows(STUDENT_ROWS)
+    ours, other = in_turn(sides.our_student(rows), sides.article_student(rows, STUDENT_STEPS), rounds=ROUNDS)
+    return [compare(f"student training, {precision()}", "article", "sentences/s", ours, other, target(4.5, 25))]
+
+
+def student_training_in_fp32() -> list[dict]:
+    """As on hardware without units for bf16."""
+    training.fast_bf16 = lambda: False
+<<<<<<< HEAD
+    rows = student_rows(STUDENT_ROWS)
+    ours, other = in_turn(sides.our_student(rows), sides.article_student(rows, STUDENT_STEPS), rounds=ROUNDS)
+    return [compare("student training, fp32 only", "article", "sentences/s", ours, other, target(2.2, None))]
+=======
+    [line] = student_training()
+    return [line | {"target": target(2.2, None)}]
+>>>>>>> bench
+
+
+def teacher_training(name: str) -> list[dict]:
+    pool = finetune_bert.BATCH_SIZE * training.LENGTH_POOL
+    rows = sides.some_rows(TEACHERS[name]["rows"], finetune_bert.BATCH_SIZE, pool)
+    ours, article, trainer = in_turn(
+        sides.our_teacher(name, rows),
+        sides.article_teacher(name, rows, TEACHERS[name]["steps"]),
+        sides.trainer_teacher(name, rows),
+        rounds=ROUNDS,
+    )
+    model, tokenizer = sides.load_teacher(name)
+    tokens = sum(map(len, tokenizer(rows["sentence"][:])["input_ids"])) / len(rows)
+    share = share_of_peak(model, tokens * statistics.median(ours))
+    what = f"fine-tuning {name}, {precision()}"
+    return [
+        compare(what, "article", "sentences/s", ours, article, target(3, 5), share),
+        compare(what, "Trainer", "sentences/s", ours, trainer, target(1, 1)),
+    ]
+
+
+def teacher_labelling(name: str) -> list[dict]:
+    model, tokenizer = load_classifier(Path(name), load_labels())
+    sentences = sides.some_rows(TEACHERS[name]["labelled"], distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
+    ours, other = in_turn(
+        sides.our_labelling(model, tokenizer, sentences),
+        sides.article_labelling(model, tokenizer, sentences[: TEACHERS[name]["labelled_by_article"]]),
+        rounds=ROUNDS,
+    )
+    return [compare(f"labelling with {name}, {precision()}", "article", "sentences/s", ours, other, target(4, 10))]
+
+
+def inference() -> list[dict]:
+    """The student beside BERT-base, both on the CPU."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    student = sides.load_student()
+    teacher = load_classifier(Path("BERT-base"), load_labels())
+    sentences = sides.some_rows(STUDENT_HEADLINES, distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
+    fewer = sides.some_rows(TEACHER_HEADLINES, distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
+    headlines = sentences[:HEADLINES]
+<<<<<<< HEAD
+    latencies = sides.latency_of(*student, headlines), sides.latency_of(*teacher, headlines)
+    students, berts = in_turn(*latencies, rounds=ROUNDS)
+    ours, other = in_turn(
+        sides.our_labelling(*student, sentences),
+        sides.our_labelling(*teacher, fewer),
+        rounds=ROUNDS,
+    )
+=======
+    latencies = in_turn(sides.latency_of(*student, headlines), sides.latency_of(*teacher, headlines), rounds=ROUNDS)
+    rates = in_turn(sides.our_labelling(*student, sentences), sides.our_labelling(*teacher, fewer), rounds=ROUNDS)
+>>>>>>> bench
+    return [
+        compare("student on the CPU, one headline", "BERT-base", "ms", students, berts),
+        compare(f"student on the CPU, large batches, {precision()}", "BERT-base", "sentences/s", ours, other),
+    ]
+
+
+def time_and_data() -> list[dict]:
+    """The time of an epoch on 1, 2 and 4 times the data."""
+    parts = [student_rows(SCALED_ROWS * times) for times in (1, 2, 4)]
+    rates = in_turn(*map(sides.our_student, parts), rounds=ROUNDS)
+    sizes = [len(rows) for rows in parts]
+    seconds = [size / statistics.median(figures) for size, figures in zip(sizes, rates, strict=True)]
+    said = f"{sizes[2] / sizes[0]:.3g} times the data takes {seconds[2] / seconds[0]:.3g} times as long"
+    return [scaling("student training, an epoch on so many sentences", "s", sizes, seconds, said)]
+
+
+def memory_over_epochs() -> list[dict]:
+    """Memory of stage 3, on a part of the data, after each epoch."""
+    resident: list[float] = []
+    release_memory = training.release_memory
+
+    def release_and_look() -> None:
+        release_memory()
+        resident.append(memory("VmRSS"))
+
+    few = DatasetDict(train=student_rows(MEMORY_ROWS), valid=load_data()["valid"])
+    train_bilstm.load_data, training.release_memory = lambda: few, release_and_look
+    train_bilstm.EPOCHS, train_bilstm.OUTPUT = MEMORY_EPOCHS, Path("memory")
+    train_bilstm.main()
+    said = f"{resident[-1] - resident[0]:+.0f} MB since epoch 1"
+    return [scaling("memory of student training after each epoch", "MB", range(1, MEMORY_EPOCHS + 1), resident, said)]
+
+
+def memory_of_labelling(sentences: int) -> float:
+    """The most memory, in MB, in which stage 4 labels so many unlabelled headlines."""
+    train = load_data()["train"]["sentence"][:]
+    text = Path(f"{sentences}.txt")
+    with open(text, "w", encoding="utf-8") as file:
+        for number, headline in enumerate(islice(cycle(train), sentences)):
+            file.write(headline + chr(0x4E00 + number // len(train)) + "\n")  # what stands there twice is left out
+    rows = gather_sentences(load_data(), [str(text)], 0, {}, 0, 0)
+    label_sentences(
+        Path(f"knowledge-{sentences}"),
+        {},
+        rows,
+        [Path("minute BERT")],
+        load_labels(),
+        distill.MAX_LENGTH,
+        distill.LABELLING_BATCH_SIZE,
+    )
+    return memory("VmHWM")
+
+
+def memory_and_data() -> list[dict]:
+    most = [in_a_child(quietly, memory_of_labelling, sentences) for sentences in LABELLED_SENTENCES]
+    said = f"{most[-1] - most[0]:+.0f} MB; at most 200 wanted"
+    return [scaling("most memory while labelling so many sentences", "MB", LABELLED_SENTENCES, most, said)]
+
+
+def seconds_to_the_articles_best(source: Path) -> list[dict]:
+    """Stages 1 and 3 for real, on all of the data, against what the article's settings would take at its loop's rate.
+
+    Our validations are counted, the article's are not.
+    """
+    rates = [sides.article_student(student_rows(STUDENT_ROWS), STUDENT_STEPS)() for _ in range(ROUNDS)]
+    started = time.perf_counter()
+    prepare(source)
+    preparation = time.perf_counter() - started
+    train_bilstm.EPOCHS = EPOCHS_TO_BEST
+    train_bilstm.main()
+    ours = time.perf_counter() - started
+    accuracy = max(float(row["valid_accuracy"]) for row in training.read_history(train_bilstm.OUTPUT))
+    if accuracy < ARTICLE_BEST:
+        raise SystemExit(f"{EPOCHS_TO_BEST} epochs gave {accuracy}, not {ARTICLE_BEST}: raise EPOCHS_TO_BEST.")
+    samples = ARTICLE_EPOCHS_TO_BEST * len(load_data()["train"])
+    theirs = [preparation + samples / rate for rate in rates]
+    note = f"ours trained once, to {accuracy}; the article's extrapolated: {samples:,} samples at its measured rate"
+    return [compare(f"student alone to {ARTICLE_BEST} on dev", "article", "s", [ours], theirs, target(10, 25), note)]
+
+
+def prepare(source: Path) -> None:
+    """Stage 1 in the working directory, without HanLP, whose first start is a download of 600 MB."""
+    prepare_data.SOURCE, prepare_data.read_char_table = source, builtin_table
+    prepare_data.main()
+
+
+<<<<<<< HEAD
+def quietly(function: Callable, *arguments: object) -> Any:
+    """Calls it without what the stages print."""
+=======
+def quietly(function: Callable, *arguments: object) -> object:
+    """Calls it without what the stages print, and without their progress bars."""
+>>>>>>> bench
+    quiet_libraries()
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        return function(*arguments)
+
+
+def find_tasks(source: Path) -> list[tuple]:
+    """A function and its arguments for each process, in the order of the table, the longest last."""
+    return [
+        (student_training,),
+        (student_training_in_fp32,),
+        *((teacher_training, name) for name in TEACHERS),
+        *((teacher_labelling, name) for name in TEACHERS),
+        (inference,),
+        (time_and_data,),
+        (memory_over_epochs,),
+        (memory_and_data,),
+        *([(seconds_to_the_articles_best, source)] if EPOCHS_TO_BEST and source.parent == ROOT else []),
+    ]
+
+
+<<<<<<< HEAD
+def report(lines: list[dict], data: str) -> None:
+    """Writes the JSON file of this kind of machine, and prints the table."""
+    result: dict = {"machine": machine(), "data": data, "rounds": ROUNDS, "lines": lines}
+    path = RESULTS / f"{kind(result['machine'])}.json"
+=======
+def write_result(lines: list[dict], data: str) -> dict:
+    """Writes the JSON file of this kind of machine, and returns what stands in it."""
+    result = {"machine": machine(), "data": data, "rounds": ROUNDS, "lines": lines}
+>>>>>>> bench
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+    write_text(RESULTS / f"{kind(result['machine'])}.json", text)
+    return result
+
+
+def main() -> None:
+    source = next((path for path in (ROOT / "tnews", ROOT / "sample" / "tnews") if path.exists()), None)
+    if not source:
+        raise SystemExit("tnews/ is missing: python prepare_data.py downloads it.")
+<<<<<<< HEAD
+    os.environ["TQDM_DISABLE"] = "1"  # no progress bars of the stages, in the processes to come
+    lines: list[dict] = []
+=======
+    lines, result = [], {}
+>>>>>>> bench
+    with tempfile.TemporaryDirectory() as scratch:
+        os.chdir(scratch)
+        quietly(prepare, source)
+        data = f"{source.relative_to(ROOT)}, {len(load_data()['train']):,} train sentences"
+        for name, configuration in CONFIGURATIONS.items():
+            sides.write_teacher(name, configuration)
+        for function, *arguments in find_tasks(source):
+            print(function.__name__, *arguments, "…", flush=True)
+            lines += in_a_child(quietly, function, *arguments)
+            result = write_result(lines, data)
+        os.chdir(ROOT)
+    print(table(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""The sides that `bench.py` compares: each function makes one, a callable that works for a round and returns its rate.
+
+Rates are in sentences a second. The working directory is one in which `bench.py` has prepared `data/` and the teachers.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from datasets import Dataset
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    BertTokenizer,
+    DataCollatorWithPadding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+    get_scheduler,
+)
+
+import distill
+import finetune_bert
+import train_bilstm
+import training
+from artifacts import STUDENT_TOKENIZER, load_data, load_descriptions, load_labels, load_tokenizer
+from benchmarks import article
+from bilstm import new_student
+from training import LengthGroupedBatches, make_accelerator, make_loader, predict_logits, train_epoch
+
+SEED = 42
+
+
+def some_rows(rows: int, batch_size: int, out_of: int) -> Dataset:
+    """`rows` train rows, in random order, whose batches are padded about as those of all the data are.
+
+    That is, every n-th batch of `out_of` rows, which are what is sorted by length together when all the data is
+    batched: `rows` drawn at random would differ more in length.
+    """
+    train = load_data()["train"].shuffle(SEED)
+    train = train.select(range(min(max(rows, out_of), len(train))))
+    by_length = numpy.argsort([len(sentence) for sentence in train["sentence"]], kind="stable")
+    batches = [by_length[start : start + batch_size] for start in range(0, len(train), batch_size)]
+    wanted = min(max(1, rows // batch_size), len(batches))
+    places = (numpy.arange(wanted) + 0.5) * len(batches) / wanted
+    chosen = numpy.concatenate([batches[int(place)] for place in places])
+    return train.select(chosen).shuffle(SEED).flatten_indices()
+
+
+def write_teacher(name: str, configuration: dict[str, Any]) -> None:
+    """Makes the checkpoint directory `name`, a BERT with random weights: speed does not depend on them."""
+    labels = load_labels()
+    numbers = {label: number for number, label in labels.items()}
+    config = BertConfig(**configuration, id2label=labels, label2id=numbers)
+    BertForSequenceClassification(config).save_pretrained(name)
+    vocabulary = Path("data/vocab.txt").read_text(encoding="utf-8").splitlines()[: config.vocab_size]
+    BertTokenizer(vocab={token: number for number, token in enumerate(vocabulary)}).save_pretrained(name)
+
+
+def load_student() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A new one, as stage 3 makes it, in eval mode."""
+    tokenizer = load_tokenizer(STUDENT_TOKENIZER)
+    return new_student(tokenizer, load_labels(), load_descriptions()).eval(), tokenizer
+
+
+def load_teacher(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """As stage 2 loads it."""
+    finetune_bert.MODEL_NAME = name
+    return finetune_bert.load_teacher(load_labels())
+
+
+def epochs_of_ours(model: PreTrainedModel, loader: DataLoader, learning_rate: float) -> Callable[[], float]:
+    """training.py's loop: a round is one more epoch over `loader`."""
+    accelerator = make_accelerator()
+    batches = loader.batch_sampler
+    assert isinstance(batches, LengthGroupedBatches)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
+    schedule = get_scheduler("constant", optimizer)
+    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    epochs = count(1)
+
+    def measure() -> float:
+        batches.epoch = next(epochs)
+        started = time.perf_counter()
+        train_epoch(accelerator, model, loader, optimizer, schedule, cross_entropy, tqdm(disable=True))
+        return batches.epoch_size / (time.perf_counter() - started)
+
+    return measure
+
+
+def steps_of_the_articles(loop: Iterator[float], steps: int) -> Callable[[], float]:
+    """One of the article's training loops: a round is so many steps more."""
+
+    def measure() -> float:
+        started = time.perf_counter()
+        for _ in islice(loop, steps):
+            pass
+        return steps * article.BATCH_SIZE / (time.perf_counter() - started)
+
+    return measure
+
+
+def our_student(rows: Dataset) -> Callable[[], float]:
+    tokenizer = load_tokenizer(STUDENT_TOKENIZER)
+    loader = make_loader(tokenizer, rows, train_bilstm.MAX_LENGTH, train_bilstm.BATCH_SIZE, SEED)
+    return epochs_of_ours(
+        new_student(tokenizer, load_labels(), load_descriptions()), loader, train_bilstm.LEARNING_RATE
+    )
+
+
+def article_student(rows: Dataset, steps: int) -> Callable[[], float]:
+    tokenizer = load_tokenizer(STUDENT_TOKENIZER)
+    model = article.Student(len(tokenizer), len(load_labels()))
+    return steps_of_the_articles(article.train_student(model, tokenizer, rows, make_accelerator().device), steps)
+
+
+def our_teacher(name: str, rows: Dataset) -> Callable[[], float]:
+    model, tokenizer = load_teacher(name)
+    loader = make_loader(tokenizer, rows, finetune_bert.MAX_LENGTH, finetune_bert.BATCH_SIZE, SEED)
+    return epochs_of_ours(model, loader, finetune_bert.LEARNING_RATE)
+
+
+def article_teacher(name: str, rows: Dataset, steps: int) -> Callable[[], float]:
+    model, tokenizer = BertForSequenceClassification.from_pretrained(name), AutoTokenizer.from_pretrained(name)
+    return steps_of_the_articles(article.train_teacher(model, tokenizer, rows, make_accelerator().device), steps)
+
+
+def trainer_teacher(name: str, rows: Dataset) -> Callable[[], float]:
+    """transformers' Trainer with our model, batch size, precision, optimizer and length grouping: an epoch a round."""
+    model, tokenizer = load_teacher(name)
+    encoded = rows.map(
+        lambda batch: tokenizer(batch["sentence"], truncation=True, max_length=finetune_bert.MAX_LENGTH),
+        batched=True,
+        remove_columns=["sentence"],
+    )
+    trainer = Trainer(
+        model,
+        TrainingArguments(
+            "trainer",
+            per_device_train_batch_size=finetune_bert.BATCH_SIZE,
+            num_train_epochs=1,
+            learning_rate=finetune_bert.LEARNING_RATE,
+            lr_scheduler_type="constant",
+            max_grad_norm=0,  # ours doesn't clip
+            bf16=training.fast_bf16(),
+            train_sampling_strategy="group_by_length",
+            use_cpu=make_accelerator().device.type == "cpu",
+            dataloader_pin_memory=torch.cuda.is_available(),
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        ),
+        train_dataset=encoded.add_column("length", [len(ids) for ids in encoded["input_ids"]]),
+        data_collator=DataCollatorWithPadding(tokenizer),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return lambda: trainer.train().metrics["train_samples_per_second"]
+
+
+def our_labelling(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str]
+) -> Callable[[], float]:
+    predict = partial(predict_logits, model, tokenizer, sentences, distill.MAX_LENGTH, distill.LABELLING_BATCH_SIZE)
+    return lambda: rate_of(predict)
+
+
+def article_labelling(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str]
+) -> Callable[[], float]:
+    device = make_accelerator().device
+    return lambda: rate_of(lambda: torch.cat(list(article.label(model, tokenizer, sentences, device))))
+
+
+def rate_of(predict: Callable[[], torch.Tensor]) -> float:
+    started = time.perf_counter()
+    logits = predict()
+    return len(logits) / (time.perf_counter() - started)
+
+
+def latency_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str]) -> Callable[[], float]:
+    """One sentence after the other, in fp32, as transformers' `pipeline` does it; milliseconds a sentence."""
+
+    @torch.inference_mode()
+    def measure() -> float:
+        started = time.perf_counter()
+        for sentence in sentences:
+            model(**tokenizer(sentence, return_tensors="pt"))
+        return (time.perf_counter() - started) / len(sentences) * 1000
+
+    return measure
