@@ -29,17 +29,12 @@ import finetune_bert
 import prepare_data
 import train_bilstm
 import training
-from artifacts import (
-    load_classifier,
-    load_data,
-    load_labels,
-    quiet_libraries,
-    write_text,
-)
+from artifacts import load_classifier, load_data, load_labels, write_text
 from benchmarks import sides
 from benchmarks.measure import compare, in_a_child, in_turn, kind, machine, memory, scaling, share_of_peak, table
 from labelling import SHARD, gather_sentences, label_sentences
 from normalization import builtin_table
+from running import quiet_libraries
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -82,17 +82,17 @@ def load_teacher(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def epochs_of_ours(model: PreTrainedModel, loader: DataLoader, learning_rate: float) -> Callable[[], float]:
     """training.py's loop: a round is one more epoch over `loader`."""
     accelerator = make_accelerator()
-    sentences = len(loader.dataset)
+    batches = loader.batch_sampler
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
     schedule = get_scheduler("constant", optimizer)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     epochs = count(1)
 
     def measure() -> float:
-        loader.set_epoch(next(epochs))
+        batches.epoch = next(epochs)
         started = time.perf_counter()
         train_epoch(accelerator, model, loader, optimizer, schedule, cross_entropy, tqdm(disable=True))
-        return sentences / (time.perf_counter() - started)
+        return len(batches.lengths) / (time.perf_counter() - started)
 
     return measure
 

@@ -115,7 +115,6 @@ def our_losses(
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
     schedule = get_scheduler("constant", optimizer)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-    loader.set_epoch(1)
     train_epoch(accelerator, model, loader, optimizer, schedule, recorded, tqdm(disable=True))
     return losses, batches
 
