@@ -30,12 +30,7 @@ import finetune_bert
 import prepare_data
 import train_bilstm
 import training
-from artifacts import (
-    load_classifier,
-    load_data,
-    load_labels,
-    write_text,
-)
+from artifacts import load_classifier, load_data, load_labels, write_text
 from benchmarks import sides
 from benchmarks.measure import compare, in_a_child, in_turn, kind, machine, memory, scaling, share_of_peak, table
 from labelling import SHARD, gather_sentences, label_sentences
