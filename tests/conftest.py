@@ -11,6 +11,7 @@ import runpy
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from multiprocessing import forkserver
 from pathlib import Path
@@ -122,6 +123,7 @@ def run_in_child(
 
         setattr(owner, fault.function, wrapper)
     if isinstance(stage, Path):
+        sys.argv = [str(stage)]
         runpy.run_path(str(stage), run_name="__main__")
     else:
         importlib.import_module(stage).main()
