@@ -2,7 +2,7 @@
 
 Reads   data/ (stage 1), the best checkpoint of model1/ (stage 2), and the text files in UNLABELLED
 Writes  knowledge/ (label: the teacher's logits, sentence, source, hard_label), model3/{epoch}-{accuracy}/ after every
-        epoch, model3/history.csv, model3/history.png, model3/run.json
+        epoch, the best of them with model.onnx, too; model3/history.csv, model3/history.png, model3/run.json
 
     python distill.py
     accelerate launch --num_processes 2 distill.py
@@ -36,6 +36,7 @@ from artifacts import (
 from augmentation import MASK
 from bilstm import BiLSTMForSequenceClassification, new_student
 from labelling import NO_LABEL, gather_sentences, label_sentences
+from onnx_export import export_onnx
 from running import stage
 from training import already_done, constants, fit, make_loader
 
@@ -157,6 +158,7 @@ def distil() -> None:
     settings["labels"] = file_fingerprint(DATA / "label.csv")
     settings["tokenizer"] = file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json")
     if already_done(OUTPUT, settings, EPOCHS):
+        export_onnx(best_checkpoint(OUTPUT, "distill.py"))
         return
     sentences = gather_sentences(data, UNLABELLED, AUGMENTATIONS, augmenter, SEED, HANLP_TIMEOUT)
     knowledge = label_sentences(KNOWLEDGE, origin, sentences, teachers, labels, MAX_LENGTH, LABELLING_BATCH_SIZE)
@@ -181,6 +183,7 @@ def distil() -> None:
         settings,
         AVERAGED_EPOCHS,
     )
+    export_onnx(best_checkpoint(OUTPUT, "distill.py"))
 
 
 def main() -> None:

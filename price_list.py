@@ -52,7 +52,7 @@ def price_list(teacher: Path, student: Path, sentences: list[str], labels: dict[
     times = [[latency(*loaded, sentence) for loaded in models] for sentence in sentences[:SINGLE]]
     speeds = [[throughput(*loaded, sentences[:BATCHED]) for loaded in models] for _ in range(ROUNDS)]
     parameters = [model.num_parameters() for model, _ in models]
-    megabytes = [round(sum(file.stat().st_size for file in path.iterdir()) / 1e6, 1) for path in paths]
+    megabytes = [round((path / "model.safetensors").stat().st_size / 1e6, 1) for path in paths]
     milliseconds = [round(median(column), 2) for column in zip(*times, strict=True)]
     per_second = [round(median(column), 1) for column in zip(*speeds, strict=True)]
     where = f"CPU, {torch.get_num_threads()} threads"

@@ -21,7 +21,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 import training
 from artifacts import best_checkpoint, load_classifier, load_labels
 from benchmarks import article, bench, sides
-from benchmarks.measure import compare, in_a_child, in_turn, kind, machine, memory, scaling
+from benchmarks.measure import compare, in_a_child, in_turn, kind, machine, memory, scaling, table
 from bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
 from training import make_accelerator, make_loader, predict_logits, train_epoch
 
@@ -203,14 +203,13 @@ def test_each_line_has_a_process_of_its_own():
     assert in_a_child(os.getpid) not in (os.getpid(), in_a_child(os.getpid))
 
 
-def test_a_measurement_and_its_report(finished, tmp_path, monkeypatch, capsys):
+def test_a_measurement_and_its_report(finished, tmp_path, monkeypatch):
     constants = {"ROUNDS": 3, "STUDENT_ROWS": 64, "STUDENT_STEPS": 2, "RESULTS": tmp_path / "results"}
     for name, value in constants.items():
         monkeypatch.setattr(bench, name, value)
     lines = bench.student_training()
     lines.append(scaling("memory", "MB", [100, 200], [memory("VmRSS"), 80.5], "little"))
-    bench.report(lines, "a small set")
-    printed = capsys.readouterr().out
+    printed = table(bench.write_result(lines, "a small set"))
     result = json.loads((tmp_path / "results" / f"{kind(machine())}.json").read_text(encoding="utf-8"))
     line = result["lines"][0]
     assert line["ours"]["min"] <= line["ours"]["median"] <= line["ours"]["max"]
