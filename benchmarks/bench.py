@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from datasets import Dataset, DatasetDict
 
+import batching
 import distill
 import finetune_bert
 import prepare_data
@@ -78,11 +79,11 @@ def target(cpu: float, gpu: float | None) -> float | None:
 
 
 def precision() -> str:
-    return "bf16" if training.fast_bf16() else "fp32"
+    return "bf16" if batching.fast_bf16() else "fp32"
 
 
 def student_rows(rows: int) -> Dataset:
-    return sides.some_rows(rows, train_bilstm.BATCH_SIZE, train_bilstm.BATCH_SIZE * training.LENGTH_POOL)
+    return sides.some_rows(rows, train_bilstm.BATCH_SIZE, train_bilstm.BATCH_SIZE * batching.LENGTH_POOL)
 
 
 def student_training() -> list[dict]:
@@ -93,13 +94,13 @@ def student_training() -> list[dict]:
 
 def student_training_in_fp32() -> list[dict]:
     """As on hardware without units for bf16."""
-    training.fast_bf16 = lambda: False
+    batching.fast_bf16 = lambda: False
     [line] = student_training()
     return [line | {"target": target(2.2, None)}]
 
 
 def teacher_training(name: str) -> list[dict]:
-    pool = finetune_bert.BATCH_SIZE * training.LENGTH_POOL
+    pool = finetune_bert.BATCH_SIZE * batching.LENGTH_POOL
     rows = sides.some_rows(TEACHERS[name]["rows"], finetune_bert.BATCH_SIZE, pool)
     ours, article, trainer = in_turn(
         sides.our_teacher(name, rows),

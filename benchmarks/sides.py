@@ -30,14 +30,15 @@ from transformers import (
     get_scheduler,
 )
 
+import batching
 import distill
 import finetune_bert
 import train_bilstm
-import training
 from artifacts import STUDENT_TOKENIZER, load_data, load_descriptions, load_labels, load_tokenizer
+from batching import LengthGroupedBatches, make_accelerator, make_loader
 from benchmarks import article
 from bilstm import new_student
-from training import LengthGroupedBatches, make_accelerator, make_loader, predict_logits, train_epoch
+from training import predict_logits, train_epoch
 
 SEED = 42
 
@@ -153,7 +154,7 @@ def trainer_teacher(name: str, rows: Dataset) -> Callable[[], float]:
             learning_rate=finetune_bert.LEARNING_RATE,
             lr_scheduler_type="constant",
             max_grad_norm=0,  # ours doesn't clip
-            bf16=training.fast_bf16(),
+            bf16=batching.fast_bf16(),
             train_sampling_strategy="group_by_length",
             use_cpu=make_accelerator().device.type == "cpu",
             dataloader_pin_memory=torch.cuda.is_available(),
