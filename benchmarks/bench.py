@@ -138,9 +138,11 @@ def inference() -> list[dict]:
     fewer = sides.some_rows(TEACHER_HEADLINES, distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
     headlines = sentences[:HEADLINES]
     times = in_turn(sides.latency_of(*student, headlines), sides.latency_of(*teacher, headlines), rounds=ROUNDS)
+    onnx = in_turn(sides.onnx_latency_of(*student, headlines), sides.latency_of(*student, headlines), rounds=ROUNDS)
     rates = in_turn(sides.our_labelling(*student, sentences), sides.our_labelling(*teacher, fewer), rounds=ROUNDS)
     return [
         compare("student on the CPU, one headline", "BERT-base", "ms", times[0], times[1]),
+        compare("student on the CPU, one headline, onnxruntime", "PyTorch", "ms", onnx[0], onnx[1], 1.5),
         compare(f"student on the CPU, large batches, {precision()}", "BERT-base", "sentences/s", rates[0], rates[1]),
     ]
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy
 import torch
 from datasets import Dataset
+from onnxruntime import InferenceSession
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -38,6 +39,7 @@ from artifacts import STUDENT_TOKENIZER, load_data, load_descriptions, load_labe
 from batching import LengthGroupedBatches, make_accelerator, make_loader
 from benchmarks import article
 from bilstm import new_student
+from onnx_export import export_onnx
 from training import predict_logits, train_epoch
 
 SEED = 42
@@ -198,6 +200,25 @@ def latency_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sente
         started = time.perf_counter()
         for sentence in sentences:
             model(**tokenizer(sentence, return_tensors="pt"))
+        return (time.perf_counter() - started) / len(sentences) * 1000
+
+    return measure
+
+
+def onnx_latency_of(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str]
+) -> Callable[[], float]:
+    """The same in onnxruntime, by the model.onnx that stage 4 writes."""
+    folder = Path("onnx")
+    for part in (model, tokenizer):
+        part.save_pretrained(folder)
+    export_onnx(folder)
+    session = InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+
+    def measure() -> float:
+        started = time.perf_counter()
+        for sentence in sentences:
+            session.run(["logits"], dict(tokenizer(sentence, return_tensors="np")))
         return (time.perf_counter() - started) / len(sentences) * 1000
 
     return measure
