@@ -44,8 +44,8 @@ ROUNDS = 3
 # A round of a line: ours trains on so many rows, the article's loop so many steps of 16 of them.
 STUDENT_ROWS, STUDENT_STEPS = 6400, 60
 TEACHERS = {  # and each labels so many
-    "BERT-base": {"rows": 256, "steps": 5, "labelled": 1024, "labelled_by_article": 160},
-    "tiny BERT": {"rows": 1600, "steps": 40, "labelled": 5120, "labelled_by_article": 1280},
+    "BERT-base": {"batch_size": 32, "rows": 256, "steps": 5, "labelled": 1024, "labelled_by_article": 160},
+    "tiny BERT": {"batch_size": 64, "rows": 1600, "steps": 40, "labelled": 5120, "labelled_by_article": 1280},
 }
 CONFIGURATIONS = {
     "BERT-base": {"vocab_size": 21128},  # bert-base-chinese
@@ -100,6 +100,7 @@ def student_training_in_fp32() -> list[dict]:
 
 
 def teacher_training(name: str) -> list[dict]:
+    finetune_bert.BATCH_SIZE = TEACHERS[name]["batch_size"]  # as the README has them
     pool = finetune_bert.BATCH_SIZE * batching.LENGTH_POOL
     rows = sides.some_rows(TEACHERS[name]["rows"], finetune_bert.BATCH_SIZE, pool)
     ours, article, trainer = in_turn(
