@@ -34,7 +34,7 @@ import training
 from artifacts import load_classifier, load_data, load_labels, write_text
 from benchmarks import sides
 from benchmarks.measure import compare, in_a_child, in_turn, kind, machine, memory, scaling, share_of_peak, table
-from labelling import SHARD, gather_sentences, label_sentences
+from labelling import SHARD, gather_sentences, label_sentences, load_teacher
 from normalization import builtin_table
 from running import quiet_libraries
 
@@ -120,11 +120,11 @@ def teacher_training(name: str) -> list[dict]:
 
 
 def teacher_labelling(name: str) -> list[dict]:
-    model, tokenizer = load_classifier(Path(name), load_labels())
+    plain = load_classifier(Path(name), load_labels())
     sentences = sides.some_rows(TEACHERS[name]["labelled"], distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
     ours, other = in_turn(
-        sides.our_labelling(model, tokenizer, sentences),
-        sides.article_labelling(model, tokenizer, sentences[: TEACHERS[name]["labelled_by_article"]]),
+        sides.our_labelling(*load_teacher(Path(name), load_labels()), sentences),
+        sides.article_labelling(*plain, sentences[: TEACHERS[name]["labelled_by_article"]]),
         rounds=ROUNDS,
     )
     return [compare(f"labelling with {name}, {precision()}", "article", "sentences/s", ours, other, target(4, 10))]

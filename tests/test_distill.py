@@ -11,9 +11,10 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertTokenizer
 
 import distill
-from artifacts import best_checkpoint, load_classifier, load_labels
+from artifacts import best_checkpoint, load_labels
 from bilstm import new_student
 from distill import as_student_reads, distillation_loss, start_from_teacher
+from labelling import load_teacher
 from training import predict_logits
 
 LOGITS = torch.tensor([[1.0, 0.0, -1.0], [0.5, 0.5, 2.0]])
@@ -104,7 +105,7 @@ def test_several_teachers_logits_are_averaged(small_distill, monkeypatch):
     monkeypatch.setattr(distill, "TEACHERS", [str(teacher) for teacher in teachers])
     distill.main()
     knowledge = load_from_disk(str(small_distill / "knowledge"))
-    loaded = [load_classifier(teacher, load_labels()) for teacher in teachers]
+    loaded = [load_teacher(teacher, load_labels()) for teacher in teachers]
     logits = [predict_logits(*teacher, knowledge["sentence"][:], 128, 256) for teacher in loaded]
     torch.testing.assert_close(torch.tensor(knowledge["label"][:]), (logits[0] + logits[1]) / 2)
 
@@ -121,7 +122,7 @@ def test_augmented_and_unlabelled_sentences_are_labelled_and_learnt(small_distil
     knowledge = load_from_disk(str(small_distill / "knowledge"))
     assert set(knowledge["source"]) == {"train", "mask", "pos", "ngram", "unlabelled"}
     assert knowledge["sentence"][-2:] == ["球队在nba的主场赢了", "芯片和软件"]
-    model, tokenizer = load_classifier(best_checkpoint(Path("model1"), ""), load_labels())
+    model, tokenizer = load_teacher(best_checkpoint(Path("model1"), ""), load_labels())
     logits = predict_logits(model, tokenizer, knowledge["sentence"][:], 128, 256)
     torch.testing.assert_close(torch.tensor(knowledge["label"][:]), logits)
     run = json.loads((small_distill / "model3/run.json").read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ from conftest import ROOT
 from datasets import load_from_disk
 
 from artifacts import best_checkpoint, load_classifier, load_labels
+from labelling import load_teacher
 from training import predict_logits
 
 STAGES = """
@@ -59,7 +60,7 @@ def test_two_processes_label_in_the_order_of_the_input(two_processes, monkeypatc
     monkeypatch.chdir(two_processes[0])
     knowledge = load_from_disk("knowledge")
     assert knowledge["sentence"][:] == load_from_disk("data")["train"]["sentence"][:]
-    model, tokenizer = load_classifier(best_checkpoint(Path("model1"), ""), load_labels())
+    model, tokenizer = load_teacher(best_checkpoint(Path("model1"), ""), load_labels())
     logits = predict_logits(model, tokenizer, knowledge["sentence"][:], 128, 32)
     torch.testing.assert_close(torch.tensor(knowledge["label"][:]), logits, atol=2e-2, rtol=2e-2)  # bf16
 

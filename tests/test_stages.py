@@ -50,7 +50,7 @@ def test_knowledge_is_the_best_teachers_logits_in_the_order_of_train(finished):
     model, tokenizer = load_classifier(best, load_labels())
     for row in knowledge.select([0, 1, 150]):
         inputs = tokenizer(row["sentence"], return_tensors="pt")
-        torch.testing.assert_close(torch.tensor([row["label"]]), model(**inputs).logits, atol=2e-2, rtol=2e-2)  # bf16
+        torch.testing.assert_close(torch.tensor([row["label"]]), model(**inputs).logits, atol=5e-2, rtol=5e-2)  # bf16
     assert json.loads(Path("knowledge/origin.json").read_text())["teachers"].keys() == {str(best)}
 
 
