@@ -6,6 +6,7 @@ ONNX: https://onnx.ai
 import io
 import warnings
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from accelerate import PartialState
@@ -30,7 +31,7 @@ def export_onnx(checkpoint: Path) -> None:
         torch.onnx.export(
             model,
             (input_ids, attention_mask),
-            content,
+            cast(Any, content),  # which the annotation leaves out
             input_names=["input_ids", "attention_mask"],
             output_names=["logits"],
             dynamic_axes={

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from datasets import Dataset, DatasetDict
 
+import batching
 import distill
 import finetune_bert
 import prepare_data
@@ -78,11 +79,11 @@ def target(cpu: float, gpu: float | None) -> float | None:
 
 
 def precision() -> str:
-    return "bf16" if training.fast_bf16() else "fp32"
+    return "bf16" if batching.fast_bf16() else "fp32"
 
 
 def student_rows(rows: int) -> Dataset:
-    return sides.some_rows(rows, train_bilstm.BATCH_SIZE, train_bilstm.BATCH_SIZE * training.LENGTH_POOL)
+    return sides.some_rows(rows, train_bilstm.BATCH_SIZE, train_bilstm.BATCH_SIZE * batching.LENGTH_POOL)
 
 
 def student_training() -> list[dict]:
@@ -93,19 +94,13 @@ def student_training() -> list[dict]:
 
 def student_training_in_fp32() -> list[dict]:
     """As on hardware without units for bf16."""
-    training.fast_bf16 = lambda: False
-<<<<<<< HEAD
-    rows = student_rows(STUDENT_ROWS)
-    ours, other = in_turn(sides.our_student(rows), sides.article_student(rows, STUDENT_STEPS), rounds=ROUNDS)
-    return [compare("student training, fp32 only", "article", "sentences/s", ours, other, target(2.2, None))]
-=======
+    batching.fast_bf16 = lambda: False
     [line] = student_training()
     return [line | {"target": target(2.2, None)}]
->>>>>>> bench
 
 
 def teacher_training(name: str) -> list[dict]:
-    pool = finetune_bert.BATCH_SIZE * training.LENGTH_POOL
+    pool = finetune_bert.BATCH_SIZE * batching.LENGTH_POOL
     rows = sides.some_rows(TEACHERS[name]["rows"], finetune_bert.BATCH_SIZE, pool)
     ours, article, trainer = in_turn(
         sides.our_teacher(name, rows),
@@ -142,21 +137,13 @@ def inference() -> list[dict]:
     sentences = sides.some_rows(STUDENT_HEADLINES, distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
     fewer = sides.some_rows(TEACHER_HEADLINES, distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
     headlines = sentences[:HEADLINES]
-<<<<<<< HEAD
-    latencies = sides.latency_of(*student, headlines), sides.latency_of(*teacher, headlines)
-    students, berts = in_turn(*latencies, rounds=ROUNDS)
-    ours, other = in_turn(
-        sides.our_labelling(*student, sentences),
-        sides.our_labelling(*teacher, fewer),
-        rounds=ROUNDS,
-    )
-=======
-    latencies = in_turn(sides.latency_of(*student, headlines), sides.latency_of(*teacher, headlines), rounds=ROUNDS)
+    times = in_turn(sides.latency_of(*student, headlines), sides.latency_of(*teacher, headlines), rounds=ROUNDS)
+    onnx = in_turn(sides.onnx_latency_of(*student, headlines), sides.latency_of(*student, headlines), rounds=ROUNDS)
     rates = in_turn(sides.our_labelling(*student, sentences), sides.our_labelling(*teacher, fewer), rounds=ROUNDS)
->>>>>>> bench
     return [
-        compare("student on the CPU, one headline", "BERT-base", "ms", students, berts),
-        compare(f"student on the CPU, large batches, {precision()}", "BERT-base", "sentences/s", ours, other),
+        compare("student on the CPU, one headline", "BERT-base", "ms", times[0], times[1]),
+        compare("student on the CPU, one headline, onnxruntime", "PyTorch", "ms", onnx[0], onnx[1], 1.5),
+        compare(f"student on the CPU, large batches, {precision()}", "BERT-base", "sentences/s", rates[0], rates[1]),
     ]
 
 
@@ -172,8 +159,7 @@ def time_and_data() -> list[dict]:
 
 def memory_over_epochs() -> list[dict]:
     """Memory of stage 3, on a part of the data, after each epoch."""
-    resident: list[float] = []
-    release_memory = training.release_memory
+    resident, release_memory = [], training.release_memory
 
     def release_and_look() -> None:
         release_memory()
@@ -240,13 +226,8 @@ def prepare(source: Path) -> None:
     prepare_data.main()
 
 
-<<<<<<< HEAD
 def quietly(function: Callable, *arguments: object) -> Any:
-    """Calls it without what the stages print."""
-=======
-def quietly(function: Callable, *arguments: object) -> object:
     """Calls it without what the stages print, and without their progress bars."""
->>>>>>> bench
     quiet_libraries()
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         return function(*arguments)
@@ -267,16 +248,9 @@ def find_tasks(source: Path) -> list[tuple]:
     ]
 
 
-<<<<<<< HEAD
-def report(lines: list[dict], data: str) -> None:
-    """Writes the JSON file of this kind of machine, and prints the table."""
-    result: dict = {"machine": machine(), "data": data, "rounds": ROUNDS, "lines": lines}
-    path = RESULTS / f"{kind(result['machine'])}.json"
-=======
 def write_result(lines: list[dict], data: str) -> dict:
     """Writes the JSON file of this kind of machine, and returns what stands in it."""
-    result = {"machine": machine(), "data": data, "rounds": ROUNDS, "lines": lines}
->>>>>>> bench
+    result: dict = {"machine": machine(), "data": data, "rounds": ROUNDS, "lines": lines}
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
     write_text(RESULTS / f"{kind(result['machine'])}.json", text)
@@ -287,12 +261,8 @@ def main() -> None:
     source = next((path for path in (ROOT / "tnews", ROOT / "sample" / "tnews") if path.exists()), None)
     if not source:
         raise SystemExit("tnews/ is missing: python prepare_data.py downloads it.")
-<<<<<<< HEAD
-    os.environ["TQDM_DISABLE"] = "1"  # no progress bars of the stages, in the processes to come
     lines: list[dict] = []
-=======
-    lines, result = [], {}
->>>>>>> bench
+    result: dict = {}
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         quietly(prepare, source)

@@ -7,12 +7,12 @@ import itertools
 import multiprocessing
 import os
 import pkgutil
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import NamedTuple
@@ -77,12 +77,12 @@ class Fault(NamedTuple):
 
 
 class Child:
-    """A stage in a process of its own, with constants such as {"distill.EPOCHS": 1} set, and what it prints."""
+    """A stage in a process of its own, with constants such as {"distill.EPOCHS": 1} set; or a script, by its path."""
 
     def __init__(
-        self, stage: str, directory: Path, constants: dict[str, object] | None = None, fault: Fault | None = None
+        self, stage: str | Path, directory: Path, constants: dict[str, object] | None = None, fault: Fault | None = None
     ) -> None:
-        self.printed = Path(tempfile.mkdtemp()) / "printed"
+        self.printed = Path(tempfile.mkdtemp())
         arguments = (stage, directory, constants or {}, fault, self.printed)
         self.process = FORKSERVER.Process(target=run_in_child, args=arguments)
         with pytest.MonkeyPatch.context() as patch:
@@ -90,30 +90,25 @@ class Child:
             forkserver.ensure_running()
         self.process.start()
 
-    def wait_for(self, text: str) -> None:
-        """Until `text` has been printed."""
-        deadline = time.monotonic() + 120
-        while text not in self.output():
-            assert self.process.is_alive() and time.monotonic() < deadline, self.output()
-            time.sleep(0.01)
-
-    def output(self) -> str:
-        return self.printed.read_text(encoding="utf-8") if self.printed.exists() else ""
-
-    def end(self) -> tuple[int | None, str]:
-        """The exit status (minus the signal's number, where one ended it), and the last line printed."""
+    def result(self) -> subprocess.CompletedProcess[str]:
+        """Waits for the end; the exit status is minus the number of the signal where one ended it."""
         self.process.join(300)
-        lines = self.output().splitlines()
-        shutil.rmtree(self.printed.parent)
-        return self.process.exitcode, lines[-1] if lines else ""
+        out, err = ((self.printed / name).read_text(encoding="utf-8") for name in ("out", "err"))
+        shutil.rmtree(self.printed)
+        return subprocess.CompletedProcess([], self.process.exitcode, out, err)
+
+    def end(self) -> tuple[int, str]:
+        """Waits for the end; the exit status and the last line of standard error."""
+        result = self.result()
+        return result.returncode, (result.stderr.splitlines() or [""])[-1]
 
 
-def run_in_child(stage: str, directory: Path, constants: dict[str, object], fault: Fault | None, printed: Path) -> None:
+def run_in_child(
+    stage: str | Path, directory: Path, constants: dict[str, object], fault: Fault | None, printed: Path
+) -> None:
     os.chdir(directory)
-    file = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    sys.stdout, sys.stderr = open(1, "w", buffering=1, closefd=False), open(2, "w", buffering=1, closefd=False)
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(printed / name, os.O_WRONLY | os.O_CREAT), number)
     for name, value in constants.items():
         module, _, constant = name.partition(".")
         setattr(importlib.import_module(module), constant, value)
@@ -127,7 +122,11 @@ def run_in_child(stage: str, directory: Path, constants: dict[str, object], faul
             return original(*arguments, **keywords)
 
         setattr(owner, fault.function, wrapper)
-    importlib.import_module(stage).main()
+    if isinstance(stage, Path):
+        sys.argv = [str(stage)]
+        runpy.run_path(str(stage), run_name="__main__")
+    else:
+        importlib.import_module(stage).main()
 
 
 def outcome(directory: Path) -> dict[str, object]:
@@ -145,5 +144,5 @@ def outcome(directory: Path) -> dict[str, object]:
 
 
 def run_script(name: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """A stage as its users run it, in a process of its own."""
-    return subprocess.run([sys.executable, ROOT / name], cwd=directory, capture_output=True, text=True, timeout=600)
+    """A script as its users run it."""
+    return Child(ROOT / name, directory).result()

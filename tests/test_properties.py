@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 import prepare_data
 from artifacts import load_data, load_descriptions, load_labels
 from augmentation import MASK, Augmenter, augment
+from batching import LengthGroupedBatches, make_loader
 from clue import check_predictions, write_submission
 from labelling import read_unlabelled
 from normalization import CharTable, builtin_table
 from predict_test import read_batches
 from prepare_data import make_tokenizer, make_vocabulary, normalised, read_rows
-from training import LengthGroupedBatches, make_loader
 
 settings.register_profile("tests", max_examples=100, deadline=None, derandomize=True)
 settings.load_profile("tests")
