@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import pandas
 import pytest
@@ -90,13 +91,18 @@ def check(main: Callable[[], None], writes: tuple[str, ...], spoil: Spoil, outco
         assert digests(Path()) == before
     else:
         assert not isinstance(outcome, str), "not stopped"
-        after = digests(Path())
-        assert {path: after.get(path) for path in before if not path.startswith(writes)} == {
-            path: content for path, content in before.items() if not path.startswith(writes)
-        }
-        if outcome is as_before:
-            assert after == before
+        changed = dict(digests(Path()).items() ^ before.items())
+        assert [path for path in changed if outcome is as_before or not path.startswith(writes)] == []
         outcome()
+
+
+def run_case(stage: ModuleType, writes: tuple[str, ...], case: Case, **constants: object) -> None:
+    """Checks a case with these constants of the stage, and the case's own."""
+    spoil, outcome, *own = case
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (constants | dict(*own)).items():
+            patch.setattr(stage, name, value)
+        check(stage.main, writes, spoil, outcome)
 
 
 def as_before() -> None:
@@ -311,11 +317,8 @@ def counts(**expected: int) -> Callable[[], None]:
     return outcome
 
 
-def is_link(path: str) -> Callable[[], None]:
-    def outcome() -> None:
-        assert Path(path).is_symlink() and load_from_disk("data")["train"].num_rows == 300
-
-    return outcome
+def is_link() -> None:
+    assert Path("data").is_symlink() and load_from_disk("data")["train"].num_rows == 300
 
 
 def move_out(path: Path) -> None:
@@ -465,7 +468,7 @@ PREPARE: dict[str, Case] = {
     "no test files": (both(on(TEST, remove), on("tnews/test1.0.json", remove)), counts(train=300, valid=60)),
     # what lies where data/ is to be
     "data/ is a file": (on("data", remove, content("mine")), "data is a file where a directory is to be written"),
-    "data/ is a link to a directory": (on("data", move_out), is_link("data")),
+    "data/ is a link to a directory": (on("data", move_out), is_link),
     "data/ is somebody else's": (on("data", directory), "data/ holds something that this stage did not write"),
     "data/ is empty": (on("data", remove, Path.mkdir), counts(train=300)),
     "data/ is half gone": (on("data/train", remove), counts(train=300)),
@@ -473,12 +476,12 @@ PREPARE: dict[str, Case] = {
     "a download from nowhere": (
         on("tnews", remove),
         "missing.zip could not be downloaded",
-        {"URL": "missing.zip"},
+        {"URL": "file:missing.zip"},
     ),
     "a download that is no zip": (
         both(on("tnews", remove), on("public.zip", content("<html>404</html>"))),
         "public.zip could not be downloaded (File is not a zip file)",
-        {"URL": "public.zip"},
+        {"URL": "file:public.zip"},
     ),
 } | {
     f"{path}: {damage}": (on(path, change), outcome.format(path) if isinstance(outcome, str) else outcome)
@@ -489,11 +492,8 @@ PREPARE: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("case", PREPARE)
-def test_prepare_data(run, monkeypatch, case):
-    spoil, outcome, *constants = PREPARE[case]
-    for name, value in (constants[0] if constants else {}).items():
-        monkeypatch.setattr(prepare_data, name, Path(value).resolve().as_uri() if name == "URL" else value)
-    check(prepare_data.main, ("data", ".data"), spoil, outcome)
+def test_prepare_data(run, case):
+    run_case(prepare_data, ("data", ".data"), PREPARE[case])
 
 
 # Stages 2 to 4: data/, the models, and what earlier runs left
@@ -558,6 +558,7 @@ def weights(change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
 
 
 def odd_sentences() -> None:
+    """Rows of train and dev alike."""
     texts = [
         "",
         " ",
@@ -655,7 +656,7 @@ STUDENT: dict[str, Case] = DATA | {
 }
 
 
-FINISHED = {
+FINISHED: dict[str, Case] = {
     "no run.json": (on("model2/run.json", remove), "model2/ holds something that is not a run of ours: move it away"),
     "run.json cut": (on("model2/run.json", half), "model2/ holds something that is not a run of ours"),
     "run.json is a list": (on("model2/run.json", content("[]")), "model2/ holds something that is not a run of ours"),
@@ -816,33 +817,24 @@ DISTILL: dict[str, Case] = {
 }
 
 
-def stage_test(stage: object, writes: tuple[str, ...], spoil: Spoil, outcome: Outcome, constants: dict) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in constants.items():
-            patch.setattr(stage, name, value)
-        check(stage.main, writes, spoil, outcome)
-
-
 @pytest.mark.parametrize("case", STUDENT)
 def test_train_bilstm(run, case):
-    spoil, outcome, *constants = STUDENT[case]
-    stage_test(train_bilstm, ("fresh",), spoil, outcome, FRESH | (constants[0] if constants else {}))
+    run_case(train_bilstm, ("fresh",), STUDENT[case], **FRESH)
 
 
 @pytest.mark.parametrize("case", FINISHED)
 def test_a_finished_run(run, case):
-    stage_test(train_bilstm, (), *FINISHED[case], {})
+    run_case(train_bilstm, (), FINISHED[case])
 
 
 @pytest.mark.parametrize("case", TEACHER)
 def test_finetune_bert(run, case):
-    stage_test(finetune_bert, ("fresh",), *TEACHER[case], FRESH)
+    run_case(finetune_bert, ("fresh",), TEACHER[case], **FRESH)
 
 
 @pytest.mark.parametrize("case", DISTILL)
 def test_distill(run, case):
-    spoil, outcome, *constants = DISTILL[case]
-    stage_test(distill, ("fresh", "knowledge"), spoil, outcome, FRESH | (constants[0] if constants else {}))
+    run_case(distill, ("fresh", "knowledge"), DISTILL[case], **FRESH)
 
 
 # Stage 5 and the report: the best checkpoints
@@ -995,9 +987,7 @@ STANDARD_INPUT: dict[str, tuple[bytes, int | str]] = {
 
 @pytest.mark.parametrize("case", PREDICT)
 def test_predict_test(run, case):
-    spoil, outcome, *constants = PREDICT[case]
-    writes = ("tnews_predict.json", "tnews10_predict.json", "clue_submission.zip")
-    stage_test(predict_test, writes, spoil, outcome, constants[0] if constants else {})
+    run_case(predict_test, ("tnews_predict.json", "tnews10_predict.json", "clue_submission.zip"), PREDICT[case])
 
 
 @pytest.mark.parametrize("case", STANDARD_INPUT)
@@ -1014,7 +1004,7 @@ def test_predict_test_on_standard_input(run, case, monkeypatch, capsys):
 
 @pytest.mark.parametrize("case", REPORT)
 def test_report(run, case):
-    stage_test(report, ("report",), *REPORT[case], {})
+    run_case(report, ("report",), REPORT[case])
 
 
 @pytest.mark.parametrize(

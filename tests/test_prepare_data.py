@@ -100,6 +100,14 @@ def test_same_input_same_bytes(small_tnews):
     assert results[0] == results[1]
 
 
+def test_a_class_without_a_train_row_is_told(small_tnews, capsys):
+    path = Path("tnews/train.json")
+    rows = [line for line in path.read_text(encoding="utf-8").splitlines() if '"label": "103"' not in line]
+    path.write_text("\n".join(rows), encoding="utf-8")
+    prepare_data.main()
+    assert "tnews/train.json has no row of label 103: no model will learn to give it.\n" in capsys.readouterr().out
+
+
 def test_downloads_what_is_missing(small_tnews, monkeypatch):
     shutil.make_archive("public", "zip", "tnews")
     shutil.rmtree("tnews")
