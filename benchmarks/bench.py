@@ -25,17 +25,13 @@ from typing import Any
 import torch
 from datasets import Dataset, DatasetDict
 
+import batching
 import distill
 import finetune_bert
 import prepare_data
 import train_bilstm
 import training
-from artifacts import (
-    load_classifier,
-    load_data,
-    load_labels,
-    write_text,
-)
+from artifacts import load_classifier, load_data, load_labels, write_text
 from benchmarks import sides
 from benchmarks.measure import compare, in_a_child, in_turn, kind, machine, memory, scaling, share_of_peak, table
 from labelling import SHARD, gather_sentences, label_sentences
@@ -83,11 +79,11 @@ def target(cpu: float, gpu: float | None) -> float | None:
 
 
 def precision() -> str:
-    return "bf16" if training.fast_bf16() else "fp32"
+    return "bf16" if batching.fast_bf16() else "fp32"
 
 
 def student_rows(rows: int) -> Dataset:
-    return sides.some_rows(rows, train_bilstm.BATCH_SIZE, train_bilstm.BATCH_SIZE * training.LENGTH_POOL)
+    return sides.some_rows(rows, train_bilstm.BATCH_SIZE, train_bilstm.BATCH_SIZE * batching.LENGTH_POOL)
 
 
 def student_training() -> list[dict]:
@@ -98,13 +94,13 @@ def student_training() -> list[dict]:
 
 def student_training_in_fp32() -> list[dict]:
     """As on hardware without units for bf16."""
-    training.fast_bf16 = lambda: False
+    batching.fast_bf16 = lambda: False
     [line] = student_training()
     return [line | {"target": target(2.2, None)}]
 
 
 def teacher_training(name: str) -> list[dict]:
-    pool = finetune_bert.BATCH_SIZE * training.LENGTH_POOL
+    pool = finetune_bert.BATCH_SIZE * batching.LENGTH_POOL
     rows = sides.some_rows(TEACHERS[name]["rows"], finetune_bert.BATCH_SIZE, pool)
     ours, article, trainer = in_turn(
         sides.our_teacher(name, rows),
@@ -142,9 +138,11 @@ def inference() -> list[dict]:
     fewer = sides.some_rows(TEACHER_HEADLINES, distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
     headlines = sentences[:HEADLINES]
     times = in_turn(sides.latency_of(*student, headlines), sides.latency_of(*teacher, headlines), rounds=ROUNDS)
+    onnx = in_turn(sides.onnx_latency_of(*student, headlines), sides.latency_of(*student, headlines), rounds=ROUNDS)
     rates = in_turn(sides.our_labelling(*student, sentences), sides.our_labelling(*teacher, fewer), rounds=ROUNDS)
     return [
         compare("student on the CPU, one headline", "BERT-base", "ms", times[0], times[1]),
+        compare("student on the CPU, one headline, onnxruntime", "PyTorch", "ms", onnx[0], onnx[1], 1.5),
         compare(f"student on the CPU, large batches, {precision()}", "BERT-base", "sentences/s", rates[0], rates[1]),
     ]
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy
 import torch
 from datasets import Dataset
+from onnxruntime import InferenceSession
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -30,14 +31,16 @@ from transformers import (
     get_scheduler,
 )
 
+import batching
 import distill
 import finetune_bert
 import train_bilstm
-import training
 from artifacts import STUDENT_TOKENIZER, load_data, load_descriptions, load_labels, load_tokenizer
+from batching import LengthGroupedBatches, make_accelerator, make_loader
 from benchmarks import article
 from bilstm import new_student
-from training import LengthGroupedBatches, make_accelerator, make_loader, predict_logits, train_epoch
+from onnx_export import export_onnx
+from training import predict_logits, train_epoch
 
 SEED = 42
 
@@ -153,7 +156,7 @@ def trainer_teacher(name: str, rows: Dataset) -> Callable[[], float]:
             learning_rate=finetune_bert.LEARNING_RATE,
             lr_scheduler_type="constant",
             max_grad_norm=0,  # ours doesn't clip
-            bf16=training.fast_bf16(),
+            bf16=batching.fast_bf16(),
             train_sampling_strategy="group_by_length",
             use_cpu=make_accelerator().device.type == "cpu",
             dataloader_pin_memory=torch.cuda.is_available(),
@@ -197,6 +200,25 @@ def latency_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sente
         started = time.perf_counter()
         for sentence in sentences:
             model(**tokenizer(sentence, return_tensors="pt"))
+        return (time.perf_counter() - started) / len(sentences) * 1000
+
+    return measure
+
+
+def onnx_latency_of(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str]
+) -> Callable[[], float]:
+    """The same in onnxruntime, by the model.onnx that stage 4 writes."""
+    folder = Path("onnx")
+    for part in (model, tokenizer):
+        part.save_pretrained(folder)
+    export_onnx(folder)
+    session = InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+
+    def measure() -> float:
+        started = time.perf_counter()
+        for sentence in sentences:
+            session.run(["logits"], dict(tokenizer(sentence, return_tensors="np")))
         return (time.perf_counter() - started) / len(sentences) * 1000
 
     return measure

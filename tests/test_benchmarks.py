@@ -18,12 +18,13 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, get_scheduler
 
-import training
+import batching
 from artifacts import best_checkpoint, load_classifier, load_labels
+from batching import make_accelerator, make_loader
 from benchmarks import article, bench, sides
 from benchmarks.measure import compare, in_a_child, in_turn, kind, machine, memory, scaling, table
 from bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
-from training import make_accelerator, make_loader, predict_logits, train_epoch
+from training import predict_logits, train_epoch
 
 CPU = torch.device("cpu")
 
@@ -32,7 +33,7 @@ CPU = torch.device("cpu")
 def fp32(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No bf16, whatever the processor can do; accelerate remembers the precision it was first asked for."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    monkeypatch.setattr(training, "fast_bf16", lambda: False)
+    monkeypatch.setattr(batching, "fast_bf16", lambda: False)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
 
