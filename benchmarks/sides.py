@@ -51,14 +51,14 @@ def some_rows(rows: int, batch_size: int, out_of: int) -> Dataset:
     That is, every n-th batch of `out_of` rows, which are what is sorted by length together when all the data is
     batched: `rows` drawn at random would differ more in length.
     """
-    train = load_data()["train"].shuffle(SEED)
-    train = train.select(range(min(max(rows, out_of), len(train))))
+    generator, train = numpy.random.default_rng(SEED), load_data()["train"]
+    train = Dataset.from_dict(train[generator.permutation(len(train))[: max(rows, out_of)]])  # in memory
     by_length = numpy.argsort([len(sentence) for sentence in train["sentence"]], kind="stable")
     batches = [by_length[start : start + batch_size] for start in range(0, len(train), batch_size)]
     wanted = min(max(1, rows // batch_size), len(batches))
     places = (numpy.arange(wanted) + 0.5) * len(batches) / wanted
     chosen = numpy.concatenate([batches[int(place)] for place in places])
-    return train.select(chosen).shuffle(SEED).flatten_indices()
+    return Dataset.from_dict(train[generator.permutation(chosen)])
 
 
 def write_teacher(name: str, configuration: dict[str, Any]) -> None:
