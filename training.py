@@ -181,6 +181,7 @@ def fit(
             release_memory()
     except torch.OutOfMemoryError:
         raise SystemExit(f"{accelerator.device} is out of memory: lower BATCH_SIZE or MAX_LENGTH.") from None
+    accelerator.wait_for_everyone()  # all find the last checkpoint
 
 
 def release_memory() -> None:

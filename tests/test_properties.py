@@ -189,7 +189,7 @@ def test_the_tokenizer_normalises_by_itself(tokenizer, table, text):
 )
 def test_every_sentence_is_in_one_batch_of_an_epoch(lengths, batch_size, seed):
     batches = LengthGroupedBatches(torch.tensor(lengths), batch_size, seed)
-    batches.set_epoch(3)
+    batches.epoch = 3
     drawn = list(batches)
     assert sorted(number for batch in drawn for number in batch) == list(range(len(lengths)))
     assert len(drawn) == len(batches)
@@ -201,7 +201,7 @@ def test_epochs_of_any_size_take_every_sentence_as_often_as_any_other(size, epoc
     batches = LengthGroupedBatches(torch.ones(size, dtype=torch.long), 8, 1, epoch_size)
     counts = torch.zeros(size, dtype=torch.long)
     for epoch in range(1, epochs + 1):
-        batches.set_epoch(epoch)
+        batches.epoch = epoch
         numbers = torch.tensor([number for batch in batches for number in batch])
         assert len(numbers) == epoch_size
         counts += numbers.bincount(minlength=size)
