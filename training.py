@@ -182,6 +182,7 @@ def fit(
         accelerator.wait_for_everyone()  # for the last checkpoint, which the first process writes
     except torch.OutOfMemoryError:
         raise SystemExit(f"{accelerator.device} is out of memory: lower BATCH_SIZE or MAX_LENGTH.") from None
+    accelerator.wait_for_everyone()  # all find the last checkpoint
 
 
 def release_memory() -> None:
