@@ -22,7 +22,7 @@ audit: .venv/ready
 	$(PYTHON) -m pip install --quiet pip-audit==2.10.1
 	$(PYTHON) -m pip_audit -r requirements.txt
 
-# Our loops beside the article's and transformers' Trainer, on this machine: some 25 minutes.
+# Our loops beside the article's and transformers' Trainer, on this machine: a quarter of an hour.
 bench: .venv/ready
 	$(PYTHON) -m benchmarks.bench
 
