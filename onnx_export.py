@@ -3,7 +3,7 @@
 ONNX: https://onnx.ai
 """
 
-import io
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -23,14 +23,14 @@ def export_onnx(checkpoint: Path) -> None:
         return
     model, _ = load_classifier(checkpoint)
     input_ids, attention_mask = torch.ones(2, 2, 3, dtype=torch.long)  # any batch does
-    content = io.BytesIO()
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
         # The newer exporter (dynamo) takes the length of an LSTM's input for a constant; of the older, torch warns.
         warnings.simplefilter("ignore")
+        path = Path(directory) / "model.onnx"
         torch.onnx.export(
             model,
             (input_ids, attention_mask),
-            content,
+            path,
             input_names=["input_ids", "attention_mask"],
             output_names=["logits"],
             dynamic_axes={
@@ -40,4 +40,4 @@ def export_onnx(checkpoint: Path) -> None:
             },
             dynamo=False,
         )
-    write_bytes(checkpoint / "model.onnx", content.getvalue())
+        write_bytes(checkpoint / "model.onnx", path.read_bytes())
