@@ -34,11 +34,12 @@ from artifacts import (
     load_tokenizer,
 )
 from augmentation import MASK
+from batching import make_loader
 from bilstm import BiLSTMForSequenceClassification, new_student
 from labelling import NO_LABEL, gather_sentences, label_sentences
 from onnx_export import export_onnx
 from running import stage
-from training import already_done, constants, fit, make_loader
+from training import already_done, constants, fit
 
 TEACHERS: list[str] = []  # checkpoint directories, such as "model1/3-0.5681", their logits averaged; []: model1's best
 UNLABELLED: list[str] = []  # text files, one sentence a line, to be labelled and learnt too

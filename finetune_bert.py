@@ -32,8 +32,9 @@ from artifacts import (
     load_labels,
     refuse_pickles,
 )
+from batching import make_accelerator, make_loader
 from running import stage
-from training import already_done, constants, fit, make_accelerator, make_loader, say
+from training import already_done, constants, fit, say
 
 MODEL_NAME = "bert-base-chinese"  # a name on the hub, or a local folder with a model in it
 MAX_LENGTH = 128  # tokens; the longest headline has 145 characters, 99.9% have fewer than 64

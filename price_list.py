@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from artifacts import load_classifier
-from training import make_loader
+from batching import make_loader
 
 SINGLE = 200  # headlines that are classified one by one
 BATCHED = 1024  # headlines that are classified in batches

@@ -92,10 +92,20 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        number = error.errno if isinstance(error, OSError) else None
-        if in_text := re.search(r"os error (\d+)", str(error)):  # as the libraries written in Rust give it
-            number = int(in_text[1])
-        if number not in DISK_ERRORS:
+        number = disk_error(error)
+        if number is None:
             raise
         remedy = "make room" if number in (errno.ENOSPC, errno.EDQUOT) else "allow writing"
         raise SystemExit(f"{path} could not be written ({os.strerror(number)}): {remedy} there; {GOES_ON}.") from None
+
+
+def disk_error(error: BaseException | None) -> int | None:
+    """The system's number where `error`, or one on the way to it, says that the disk does not take more."""
+    while error:
+        number = getattr(error, "errno", None)
+        if in_text := re.search(r"os error (\d+)", str(error)):  # as the libraries written in Rust give it
+            number = int(in_text[1])
+        if number in DISK_ERRORS:
+            return number
+        error = error.__context__
+    return None

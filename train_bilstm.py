@@ -22,9 +22,10 @@ from artifacts import (
     load_labels,
     load_tokenizer,
 )
+from batching import make_loader
 from bilstm import new_student
 from running import stage
-from training import already_done, constants, fit, make_loader
+from training import already_done, constants, fit
 
 MAX_LENGTH = 128  # tokens
 BATCH_SIZE = 128  # article: 16

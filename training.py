@@ -1,7 +1,6 @@
-"""The one epoch loop, and the batching and saving around it: all three trainings and all predictions go through here.
+"""The one epoch loop, and the saving and resuming around it: all three trainings and all predictions go through here.
 
-Sentences are tokenised once, batches hold sentences of nearly one length (little padding), bf16 is used where the
-hardware is fast at it, and nothing is read back from the device before the epoch ends.
+bf16 is used where the hardware is fast at it, and nothing is read back from the device at each step.
 """
 
 import csv
@@ -11,133 +10,32 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 from typing import cast
 
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.optimizer import AcceleratedOptimizer
-from accelerate.utils import DataLoaderConfiguration
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from artifacts import first_line, new_directory, refuse_in_the_way, write_text
+from batching import LengthGroupedBatches, make_accelerator, make_loader
 from model_card import model_card
 from pictures import draw_history
 from running import writing
 
 HISTORY_COLUMNS = ["epoch", "train_loss", "valid_accuracy", "seconds", "samples_per_second"]
 STATE_SIZE = 7  # checkpoints: two states at a time (weights, two moments each) and a checkpoint half written
-LENGTH_POOL = 50  # batches that are sorted by length together: more → less padding, fewer → more random batches
-
-
-def fast_bf16() -> bool:
-    """Whether the hardware has units for bf16; without them autocast is slower than plain fp32."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-
-
-def make_accelerator() -> Accelerator:
-    """CPU, one GPU, Apple's MPS, or a process of `accelerate launch`; a batch is shared out between the processes."""
-    return Accelerator(
-        mixed_precision="bf16" if fast_bf16() else "no",
-        dataloader_config=DataLoaderConfiguration(split_batches=True),
-        cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
-    )
-
-
-class LengthGroupedBatches(Sampler[list[int]]):
-    """Batches of indices of nearly one length.
-
-    With a seed: `epoch_size` of them an epoch (0: every index once), the next ones of an endless row of random orders,
-    so that every index comes once before any comes again. Pools of LENGTH_POOL batches are sorted by length and cut,
-    and the batches shuffled. Without a seed: every index once, the longest first.
-    """
-
-    drop_last = False
-
-    def __init__(self, lengths: Tensor, batch_size: int, seed: int | None = None, epoch_size: int = 0) -> None:
-        self.lengths = lengths  # (sentences,), tokens
-        self.batch_size = batch_size
-        self.seed = seed
-        self.epoch_size = epoch_size or len(lengths)
-        self.epoch = 1  # counted from 1; not `set_epoch`, which accelerate would call with a count of its own
-
-    def __len__(self) -> int:
-        return -(-self.epoch_size // self.batch_size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        if self.seed is None:
-            longest_first = self.lengths.argsort(descending=True, stable=True)
-            yield from (batch.tolist() for batch in longest_first.split(self.batch_size))
-            return
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        pools = self.chosen(self.seed).split(self.batch_size * LENGTH_POOL)
-        batches = [
-            batch for pool in pools for batch in pool[self.lengths[pool].argsort(stable=True)].split(self.batch_size)
-        ]
-        # A short batch stays the last: only there does accelerate share it out to several processes.
-        for number in [*torch.randperm(len(batches) - 1, generator=generator).tolist(), len(batches) - 1]:
-            yield batches[number].tolist()
-
-    def chosen(self, seed: int) -> Tensor:
-        """The indices of this epoch, in random order."""
-        size, start = len(self.lengths), (self.epoch - 1) * self.epoch_size
-        end = start + self.epoch_size
-        orders = [
-            torch.randperm(size, generator=torch.Generator().manual_seed(seed * 1_000_003 + number))
-            for number in range(start // size, -(-end // size))
-        ]
-        first = start // size * size  # the place in the endless row at which these orders begin
-        return torch.cat(orders)[start - first : end - first]
-
-
-def make_loader(
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Dataset,
-    max_length: int,
-    batch_size: int,
-    seed: int | None = None,
-    epoch_size: int = 0,
-) -> DataLoader:
-    """Batches `input_ids` (batch, length), `attention_mask` (batch, length), `labels` (batch, …) of the columns
-    `sentence` and `label`; shuffled if there is a seed, `epoch_size` sentences an epoch (0: all). Sentences are
-    tokenised here, once, and cut to `max_length`, or to what the model can read; one without a token becomes one
-    unknown token.
-    """
-    max_length = min(max_length, tokenizer.model_max_length)
-    encoded = tokenizer(rows["sentence"][:], truncation=True, max_length=max_length)["input_ids"] if len(rows) else []
-    encoded = [ids or [tokenizer.unk_token_id] for ids in encoded]
-    lengths = torch.tensor([len(ids) for ids in encoded], dtype=torch.long)
-    device = make_accelerator().device  # all of it stays there: a headline takes some 100 bytes
-    tokens = torch.tensor(list(chain.from_iterable(encoded)), dtype=torch.int32, device=device)
-    ends = lengths.cumsum(0).to(device)
-    starts = ends - lengths.to(device)
-    labels = torch.tensor(rows.with_format("numpy")["label"][:], device=device)
-
-    def collate(numbers: list[int]) -> dict[str, Tensor]:
-        chosen = torch.tensor(numbers)
-        width = torch.arange(lengths[chosen].max().item(), device=device)
-        chosen = chosen.to(device, non_blocking=True)
-        positions = starts[chosen].unsqueeze(1) + width  # (batch, length)
-        mask = positions < ends[chosen].unsqueeze(1)
-        input_ids = tokens[positions.clamp(max=len(tokens) - 1)]
-        input_ids = input_ids.masked_fill(~mask, tokenizer.pad_token_id)
-        return {"input_ids": input_ids, "attention_mask": mask.long(), "labels": labels[chosen]}
-
-    sampler = LengthGroupedBatches(lengths, batch_size, seed, epoch_size)
-    numbers = cast(torch.utils.data.Dataset, range(len(lengths)))  # it has all that a loader asks of a data set
-    return DataLoader(numbers, batch_sampler=sampler, collate_fn=collate)
 
 
 def constants(module: dict) -> dict:

@@ -6,6 +6,7 @@ never calls `model.train()`. Each loop yields after every step, so that its loss
 """
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from datasets import Dataset
@@ -76,7 +77,7 @@ def train_teacher(
         batch = tokenizer([sample["sentence"] for sample in samples], padding=True, return_tensors="pt")
         return {**batch, "labels": torch.tensor([sample["label"] for sample in samples])}
 
-    model.to(device).eval()
+    model.to(device).eval()  # type: ignore[arg-type]  # as transformers describes `to`
     loader = DataLoader(rows, batch_size=BATCH_SIZE, shuffle=True, collate_fn=collate)
     optimizer = torch.optim.AdamW(model.parameters(), lr=TEACHER_LEARNING_RATE, fused=False)
     schedule = LinearLR(optimizer, WARMUP_START, total_iters=TEACHER_WARMUP)
@@ -97,7 +98,7 @@ def label(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str], device: torch.device
 ) -> Iterator[Tensor]:
     """Yields the teacher's logits (batch, classes) for `sentences`, batch by batch in their order, on the CPU."""
-    model.to(device).eval()
-    for batch in DataLoader(sentences, batch_size=BATCH_SIZE):
+    model.to(device).eval()  # type: ignore[arg-type]  # as transformers describes `to`
+    for batch in DataLoader(cast(torch.utils.data.Dataset[str], sentences), batch_size=BATCH_SIZE):
         encoded = tokenizer(batch, padding=True, return_tensors="pt").to(device)
         yield model(**encoded).logits.cpu()

@@ -16,36 +16,34 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset, DatasetDict
 
+import batching
 import distill
 import finetune_bert
 import prepare_data
 import train_bilstm
 import training
-from artifacts import (
-    load_classifier,
-    load_data,
-    load_labels,
-    quiet_libraries,
-    write_text,
-)
+from artifacts import load_classifier, load_data, load_labels, write_text
 from benchmarks import sides
 from benchmarks.measure import compare, in_a_child, in_turn, kind, machine, memory, scaling, share_of_peak, table
 from labelling import SHARD, gather_sentences, label_sentences
 from normalization import builtin_table
+from running import quiet_libraries
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 ROUNDS = 3
-STUDENT_ROWS, STUDENT_STEPS = 6400, 60  # a round: ours trains on so many sentences, the article's so many steps of 16
-TEACHERS = {
+# A round of a line: ours trains on so many rows, the article's loop so many steps of 16 of them.
+STUDENT_ROWS, STUDENT_STEPS = 6400, 60
+TEACHERS = {  # and each labels so many
     "BERT-base": {"rows": 256, "steps": 5, "labelled": 1024, "labelled_by_article": 160},
     "tiny BERT": {"rows": 1600, "steps": 40, "labelled": 5120, "labelled_by_article": 1280},
 }
@@ -81,29 +79,28 @@ def target(cpu: float, gpu: float | None) -> float | None:
 
 
 def precision() -> str:
-    return "bf16" if training.fast_bf16() else "fp32"
+    return "bf16" if batching.fast_bf16() else "fp32"
 
 
 def student_rows(rows: int) -> Dataset:
-    return sides.some_rows(rows, train_bilstm.BATCH_SIZE, train_bilstm.BATCH_SIZE * training.LENGTH_POOL)
+    return sides.some_rows(rows, train_bilstm.BATCH_SIZE, train_bilstm.BATCH_SIZE * batching.LENGTH_POOL)
 
 
 def student_training() -> list[dict]:
     rows = student_rows(STUDENT_ROWS)
-    rates = in_turn(sides.our_student(rows), sides.article_student(rows, STUDENT_STEPS), rounds=ROUNDS)
-    return [compare(f"student training, {precision()}", "article", "sentences/s", *rates, target(4.5, 25))]
+    ours, other = in_turn(sides.our_student(rows), sides.article_student(rows, STUDENT_STEPS), rounds=ROUNDS)
+    return [compare(f"student training, {precision()}", "article", "sentences/s", ours, other, target(4.5, 25))]
 
 
 def student_training_in_fp32() -> list[dict]:
     """As on hardware without units for bf16."""
-    training.fast_bf16 = lambda: False
-    rows = student_rows(STUDENT_ROWS)
-    rates = in_turn(sides.our_student(rows), sides.article_student(rows, STUDENT_STEPS), rounds=ROUNDS)
-    return [compare("student training, fp32 only", "article", "sentences/s", *rates, target(2.2, None))]
+    batching.fast_bf16 = lambda: False
+    [line] = student_training()
+    return [line | {"target": target(2.2, None)}]
 
 
 def teacher_training(name: str) -> list[dict]:
-    pool = finetune_bert.BATCH_SIZE * training.LENGTH_POOL
+    pool = finetune_bert.BATCH_SIZE * batching.LENGTH_POOL
     rows = sides.some_rows(TEACHERS[name]["rows"], finetune_bert.BATCH_SIZE, pool)
     ours, article, trainer = in_turn(
         sides.our_teacher(name, rows),
@@ -124,12 +121,12 @@ def teacher_training(name: str) -> list[dict]:
 def teacher_labelling(name: str) -> list[dict]:
     model, tokenizer = load_classifier(Path(name), load_labels())
     sentences = sides.some_rows(TEACHERS[name]["labelled"], distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
-    rates = in_turn(
+    ours, other = in_turn(
         sides.our_labelling(model, tokenizer, sentences),
         sides.article_labelling(model, tokenizer, sentences[: TEACHERS[name]["labelled_by_article"]]),
         rounds=ROUNDS,
     )
-    return [compare(f"labelling with {name}, {precision()}", "article", "sentences/s", *rates, target(4, 10))]
+    return [compare(f"labelling with {name}, {precision()}", "article", "sentences/s", ours, other, target(4, 10))]
 
 
 def inference() -> list[dict]:
@@ -140,24 +137,23 @@ def inference() -> list[dict]:
     sentences = sides.some_rows(STUDENT_HEADLINES, distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
     fewer = sides.some_rows(TEACHER_HEADLINES, distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
     headlines = sentences[:HEADLINES]
-    latencies = in_turn(sides.latency_of(*student, headlines), sides.latency_of(*teacher, headlines), rounds=ROUNDS)
-    rates = in_turn(
-        sides.our_labelling(*student, sentences),
-        sides.our_labelling(*teacher, fewer),
-        rounds=ROUNDS,
-    )
+    times = in_turn(sides.latency_of(*student, headlines), sides.latency_of(*teacher, headlines), rounds=ROUNDS)
+    onnx = in_turn(sides.onnx_latency_of(*student, headlines), sides.latency_of(*student, headlines), rounds=ROUNDS)
+    rates = in_turn(sides.our_labelling(*student, sentences), sides.our_labelling(*teacher, fewer), rounds=ROUNDS)
     return [
-        compare("student on the CPU, one headline", "BERT-base", "ms", *latencies),
-        compare(f"student on the CPU, large batches, {precision()}", "BERT-base", "sentences/s", *rates),
+        compare("student on the CPU, one headline", "BERT-base", "ms", times[0], times[1]),
+        compare("student on the CPU, one headline, onnxruntime", "PyTorch", "ms", onnx[0], onnx[1], 1.5),
+        compare(f"student on the CPU, large batches, {precision()}", "BERT-base", "sentences/s", rates[0], rates[1]),
     ]
 
 
 def time_and_data() -> list[dict]:
     """The time of an epoch on 1, 2 and 4 times the data."""
-    sizes = [SCALED_ROWS, 2 * SCALED_ROWS, 4 * SCALED_ROWS]
-    rates = in_turn(*(sides.our_student(student_rows(size)) for size in sizes), rounds=ROUNDS)
+    parts = [student_rows(SCALED_ROWS * times) for times in (1, 2, 4)]
+    rates = in_turn(*map(sides.our_student, parts), rounds=ROUNDS)
+    sizes = [len(rows) for rows in parts]
     seconds = [size / statistics.median(figures) for size, figures in zip(sizes, rates, strict=True)]
-    said = f"4 times the data takes {seconds[2] / seconds[0]:.2f} times as long"
+    said = f"{sizes[2] / sizes[0]:.3g} times the data takes {seconds[2] / seconds[0]:.3g} times as long"
     return [scaling("student training, an epoch on so many sentences", "s", sizes, seconds, said)]
 
 
@@ -169,7 +165,7 @@ def memory_over_epochs() -> list[dict]:
         release_memory()
         resident.append(memory("VmRSS"))
 
-    few = DatasetDict(train=student_rows(MEMORY_ROWS), valid=load_data()["valid"].select(range(MEMORY_ROWS // 10)))
+    few = DatasetDict(train=student_rows(MEMORY_ROWS), valid=load_data()["valid"])
     train_bilstm.load_data, training.release_memory = lambda: few, release_and_look
     train_bilstm.EPOCHS, train_bilstm.OUTPUT = MEMORY_EPOCHS, Path("memory")
     train_bilstm.main()
@@ -230,10 +226,10 @@ def prepare(source: Path) -> None:
     prepare_data.main()
 
 
-def quietly(function: Callable, *arguments: object) -> object:
-    """Calls it without what the stages print."""
+def quietly(function: Callable, *arguments: object) -> Any:
+    """Calls it without what the stages print, and without their progress bars."""
     quiet_libraries()
-    with redirect_stdout(StringIO()):
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         return function(*arguments)
 
 
@@ -252,32 +248,33 @@ def find_tasks(source: Path) -> list[tuple]:
     ]
 
 
-def report(lines: list[dict], data: str) -> None:
-    """Writes the JSON file of this kind of machine, and prints the table."""
-    result = {"machine": machine(), "data": data, "rounds": ROUNDS, "lines": lines}
-    path = RESULTS / f"{kind(result['machine'])}.json"
+def write_result(lines: list[dict], data: str) -> dict:
+    """Writes the JSON file of this kind of machine, and returns what stands in it."""
+    result: dict = {"machine": machine(), "data": data, "rounds": ROUNDS, "lines": lines}
     RESULTS.mkdir(exist_ok=True)
-    write_text(path, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    print(table(result), f"{path} written.", sep="\n\n")
+    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+    write_text(RESULTS / f"{kind(result['machine'])}.json", text)
+    return result
 
 
 def main() -> None:
     source = next((path for path in (ROOT / "tnews", ROOT / "sample" / "tnews") if path.exists()), None)
     if not source:
         raise SystemExit("tnews/ is missing: python prepare_data.py downloads it.")
-    os.environ["TQDM_DISABLE"] = "1"  # no progress bars of the stages, in the processes to come
-    lines = []
+    lines: list[dict] = []
+    result: dict = {}
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         quietly(prepare, source)
+        data = f"{source.relative_to(ROOT)}, {len(load_data()['train']):,} train sentences"
         for name, configuration in CONFIGURATIONS.items():
             sides.write_teacher(name, configuration)
         for function, *arguments in find_tasks(source):
             print(function.__name__, *arguments, "…", flush=True)
             lines += in_a_child(quietly, function, *arguments)
-        data = f"{source.relative_to(ROOT)}, {len(load_data()['train']):,} train sentences"
+            result = write_result(lines, data)
         os.chdir(ROOT)
-    report(lines, data)
+    print(table(result))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -21,7 +22,7 @@ def in_turn(*sides: Callable[[], float], rounds: int) -> list[list[float]]:
     return [list(figures) for figures in zip(*taken, strict=True)]
 
 
-def in_a_child(function: Callable, *arguments: object) -> object:
+def in_a_child(function: Callable, *arguments: object) -> Any:
     """What `function` returns in a fresh process, whose memory and caches hold nothing of an earlier measurement."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
@@ -67,7 +68,7 @@ def compare(
     return {"what": what, "against": against, "unit": unit, **sides, "ratio": ratio, "target": target, "note": note}
 
 
-def scaling(what: str, unit: str, sizes: Sequence[int], figures: list[float], said: str) -> dict:
+def scaling(what: str, unit: str, sizes: Sequence[int], figures: Sequence[float], said: str) -> dict:
     """A line of the result that tells how something grows; `said` puts it into words."""
     return {"what": what, "unit": unit, "sizes": list(sizes), "figures": figures, "said": said}
 

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
 from datasets import Dataset
+from onnxruntime import InferenceSession
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -29,14 +31,16 @@ from transformers import (
     get_scheduler,
 )
 
+import batching
 import distill
 import finetune_bert
 import train_bilstm
-import training
 from artifacts import STUDENT_TOKENIZER, load_data, load_descriptions, load_labels, load_tokenizer
+from batching import LengthGroupedBatches, make_accelerator, make_loader
 from benchmarks import article
 from bilstm import new_student
-from training import make_accelerator, make_loader, predict_logits, train_epoch
+from onnx_export import export_onnx
+from training import predict_logits, train_epoch
 
 SEED = 42
 
@@ -57,7 +61,7 @@ def some_rows(rows: int, batch_size: int, out_of: int) -> Dataset:
     return train.select(chosen).shuffle(SEED).flatten_indices()
 
 
-def write_teacher(name: str, configuration: dict[str, int]) -> None:
+def write_teacher(name: str, configuration: dict[str, Any]) -> None:
     """Makes the checkpoint directory `name`, a BERT with random weights: speed does not depend on them."""
     labels = load_labels()
     numbers = {label: number for number, label in labels.items()}
@@ -82,17 +86,18 @@ def load_teacher(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def epochs_of_ours(model: PreTrainedModel, loader: DataLoader, learning_rate: float) -> Callable[[], float]:
     """training.py's loop: a round is one more epoch over `loader`."""
     accelerator = make_accelerator()
-    sentences = len(loader.dataset)
+    batches = loader.batch_sampler
+    assert isinstance(batches, LengthGroupedBatches)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
     schedule = get_scheduler("constant", optimizer)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     epochs = count(1)
 
     def measure() -> float:
-        loader.set_epoch(next(epochs))
+        batches.epoch = next(epochs)
         started = time.perf_counter()
         train_epoch(accelerator, model, loader, optimizer, schedule, cross_entropy, tqdm(disable=True))
-        return sentences / (time.perf_counter() - started)
+        return batches.epoch_size / (time.perf_counter() - started)
 
     return measure
 
@@ -151,7 +156,7 @@ def trainer_teacher(name: str, rows: Dataset) -> Callable[[], float]:
             learning_rate=finetune_bert.LEARNING_RATE,
             lr_scheduler_type="constant",
             max_grad_norm=0,  # ours doesn't clip
-            bf16=training.fast_bf16(),
+            bf16=batching.fast_bf16(),
             train_sampling_strategy="group_by_length",
             use_cpu=make_accelerator().device.type == "cpu",
             dataloader_pin_memory=torch.cuda.is_available(),
@@ -195,6 +200,25 @@ def latency_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sente
         started = time.perf_counter()
         for sentence in sentences:
             model(**tokenizer(sentence, return_tensors="pt"))
+        return (time.perf_counter() - started) / len(sentences) * 1000
+
+    return measure
+
+
+def onnx_latency_of(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str]
+) -> Callable[[], float]:
+    """The same in onnxruntime, by the model.onnx that stage 4 writes."""
+    folder = Path("onnx")
+    for part in (model, tokenizer):
+        part.save_pretrained(folder)
+    export_onnx(folder)
+    session = InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+
+    def measure() -> float:
+        started = time.perf_counter()
+        for sentence in sentences:
+            session.run(["logits"], dict(tokenizer(sentence, return_tensors="np")))
         return (time.perf_counter() - started) / len(sentences) * 1000
 
     return measure

@@ -121,18 +121,3 @@ def test_nothing_of_dev_is_in_an_augmented_sentence(small_tnews):
     data = load_from_disk("data")
     assert all("龘" in sentence for sentence in data["valid"]["sentence"])
     assert not any("龘" in row["sentence"] for row in gather_sentences(data, [], 20, SETTINGS, 1, 60))
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, r"more\.txt in UNLABELLED cannot be read"),
-        ("好\n".encode() + "坏".encode("gb18030"), r"more\.txt, line 2"),
-    ],
-)
-def test_unlabelled_text_that_cannot_be_read_is_named(small_tnews, content, message):
-    prepare_data.main()
-    if content:
-        Path("more.txt").write_bytes(content)
-    with pytest.raises(SystemExit, match=message):
-        list(gather_sentences(load_from_disk("data"), ["more.txt"], 0, SETTINGS, 1, 60))

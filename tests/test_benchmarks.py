@@ -18,12 +18,13 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, get_scheduler
 
-import training
+import batching
 from artifacts import best_checkpoint, load_classifier, load_labels
+from batching import make_accelerator, make_loader
 from benchmarks import article, bench, sides
-from benchmarks.measure import compare, in_a_child, in_turn, kind, machine, memory, scaling
+from benchmarks.measure import compare, in_a_child, in_turn, kind, machine, memory, scaling, table
 from bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
-from training import make_accelerator, make_loader, predict_logits, train_epoch
+from training import predict_logits, train_epoch
 
 CPU = torch.device("cpu")
 
@@ -32,7 +33,7 @@ CPU = torch.device("cpu")
 def fp32(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No bf16, whatever the processor can do; accelerate remembers the precision it was first asked for."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    monkeypatch.setattr(training, "fast_bf16", lambda: False)
+    monkeypatch.setattr(batching, "fast_bf16", lambda: False)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
 
@@ -115,7 +116,6 @@ def our_losses(
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
     schedule = get_scheduler("constant", optimizer)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-    loader.set_epoch(1)
     train_epoch(accelerator, model, loader, optimizer, schedule, recorded, tqdm(disable=True))
     return losses, batches
 
@@ -204,14 +204,13 @@ def test_each_line_has_a_process_of_its_own():
     assert in_a_child(os.getpid) not in (os.getpid(), in_a_child(os.getpid))
 
 
-def test_a_measurement_and_its_report(finished, tmp_path, monkeypatch, capsys):
+def test_a_measurement_and_its_report(finished, tmp_path, monkeypatch):
     constants = {"ROUNDS": 3, "STUDENT_ROWS": 64, "STUDENT_STEPS": 2, "RESULTS": tmp_path / "results"}
     for name, value in constants.items():
         monkeypatch.setattr(bench, name, value)
     lines = bench.student_training()
     lines.append(scaling("memory", "MB", [100, 200], [memory("VmRSS"), 80.5], "little"))
-    bench.report(lines, "a small set")
-    printed = capsys.readouterr().out
+    printed = table(bench.write_result(lines, "a small set"))
     result = json.loads((tmp_path / "results" / f"{kind(machine())}.json").read_text(encoding="utf-8"))
     line = result["lines"][0]
     assert line["ours"]["min"] <= line["ours"]["median"] <= line["ours"]["max"]

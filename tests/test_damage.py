@@ -470,6 +470,11 @@ PREPARE: dict[str, Case] = {
     "data/ is empty": (on("data", remove, Path.mkdir), counts(train=300)),
     "data/ is half gone": (on("data/train", remove), counts(train=300)),
     "left by a run that was killed": (both(on(".data.tmp", directory), on(".data.old", directory)), counts(train=300)),
+    "a download from nowhere": (
+        on("tnews", remove),
+        "missing.zip could not be downloaded",
+        {"URL": "missing.zip"},
+    ),
     "a download that is no zip": (
         both(on("tnews", remove), on("public.zip", content("<html>404</html>"))),
         "public.zip could not be downloaded (File is not a zip file)",

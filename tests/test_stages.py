@@ -7,19 +7,15 @@ from pathlib import Path
 import pandas
 import pytest
 import torch
-from conftest import run_script
 from datasets import load_from_disk
 
 import distill
 import finetune_bert
 import predict_test
 import prepare_data
-import report
 import train_bilstm
 from artifacts import best_checkpoint, load_classifier, load_labels
 from training import predict_logits
-
-STAGES = [finetune_bert, train_bilstm, distill, predict_test]
 
 
 @pytest.mark.parametrize("directory", ["model1", "model2", "model3"])
@@ -112,48 +108,12 @@ def test_knowledge_is_reused_for_another_student_and_made_anew_for_another_teach
     assert json.loads((tmp_path / "knowledge/origin.json").read_text())["teachers"].keys() == {other}
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_before_stage_1_names_stage_1(scratch, stage):
-    with pytest.raises(SystemExit, match=r"run python prepare_data\.py"):
-        stage.main()
-    assert list(scratch.iterdir()) == []
-
-
-def test_a_stage_before_the_one_it_needs_names_that_one(small_tnews):
-    prepare_data.main()
-    with pytest.raises(SystemExit, match=r"model1/ holds no checkpoint: run python finetune_bert\.py first\."):
-        distill.main()
-    with pytest.raises(SystemExit, match=r"model3/ holds no checkpoint: run python distill\.py first\."):
-        predict_test.main()
-    with pytest.raises(SystemExit, match=r"run python finetune_bert\.py first\."):
-        report.main()
-    assert {path.name for path in small_tnews.iterdir()} == {"tnews", "data"}
-
-
-@pytest.mark.parametrize("name", ["finetune_bert.py", "train_bilstm.py", "distill.py", "predict_test.py", "report.py"])
-def test_from_the_shell_a_mistake_is_one_sentence_and_exit_status_1(scratch, name):
-    result = run_script(name, scratch)
-    assert result.returncode == 1
-    assert "run python prepare_data.py" in result.stderr
-    assert len(result.stderr.splitlines()) == 1
-
-
 def test_unreachable_hub_says_how_to_get_the_teacher(small_tnews, monkeypatch):
     prepare_data.main()
     monkeypatch.setattr(finetune_bert, "MODEL_NAME", "bert-base-chinese")
     with pytest.raises(SystemExit, match=r"bert-base-chinese could not be loaded .* copy the model's folder"):
         finetune_bert.main()
     assert not Path("model1").exists()
-
-
-def test_a_damaged_checkpoint_is_named(finished, tmp_path):
-    damaged = tmp_path / "1-0.5000"
-    damaged.mkdir()
-    for path in best_checkpoint(Path("model3"), "").iterdir():
-        if path.is_file():
-            (damaged / path.name).write_bytes(path.read_bytes()[: 1000 if path.suffix == ".safetensors" else None])
-    with pytest.raises(SystemExit, match=r"1-0\.5000 holds no readable model"):
-        load_classifier(damaged, load_labels())
 
 
 def test_published_bert_layout_loads_whole(finished, capsys, monkeypatch):

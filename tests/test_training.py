@@ -13,8 +13,8 @@ from transformers import AutoTokenizer, set_seed
 import prepare_data
 import train_bilstm
 from artifacts import load_labels
+from batching import LengthGroupedBatches, make_loader
 from bilstm import new_student
-from training import LengthGroupedBatches, make_loader
 
 
 @pytest.fixture
