@@ -179,7 +179,6 @@ def fit(
                 card = model_card(result, history, settings, sentences)
                 save_epoch(directory, result, tokenizer, card, history, {} if finished else state)
             release_memory()
-        accelerator.wait_for_everyone()  # for the last checkpoint, which the first process writes
     except torch.OutOfMemoryError:
         raise SystemExit(f"{accelerator.device} is out of memory: lower BATCH_SIZE or MAX_LENGTH.") from None
     accelerator.wait_for_everyone()  # all find the last checkpoint
