@@ -238,11 +238,11 @@ def best_checkpoint(directory: Path, stage: str) -> Path:
     return min(found)[2]
 
 
-def fingerprint(splits: Dataset | DatasetDict) -> str:
-    """A digest of what stands in the rows of `train` and `valid`, or of one Dataset, in order."""
+def fingerprint(data: DatasetDict) -> str:
+    """A digest of what stands in the rows of `train` and `valid`, in order."""
     digest = hashlib.sha256()
-    for rows in [splits["train"], splits["valid"]] if isinstance(splits, DatasetDict) else [splits]:
-        for batch in rows.iter(batch_size=10_000):
+    for split in ("train", "valid"):
+        for batch in data[split].iter(batch_size=10_000):
             digest.update(json.dumps(batch, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 

@@ -159,7 +159,6 @@ def distil() -> None:
     settings["labels"] = file_fingerprint(DATA / "label.csv")
     settings["tokenizer"] = file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json")
     if already_done(OUTPUT, settings, EPOCHS):
-        export_onnx(best_checkpoint(OUTPUT, "distill.py"))
         return
     sentences = gather_sentences(data, UNLABELLED, AUGMENTATIONS, augmenter, SEED, HANLP_TIMEOUT)
     knowledge = label_sentences(KNOWLEDGE, origin, sentences, teachers, labels, MAX_LENGTH, LABELLING_BATCH_SIZE)
@@ -184,12 +183,12 @@ def distil() -> None:
         settings,
         AVERAGED_EPOCHS,
     )
-    export_onnx(best_checkpoint(OUTPUT, "distill.py"))
 
 
 def main() -> None:
     with stage(OUTPUT):
         distil()
+        export_onnx(best_checkpoint(OUTPUT, "distill.py"))  # of a finished run too, where it is missing
 
 
 if __name__ == "__main__":

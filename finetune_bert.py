@@ -4,6 +4,7 @@ Reads   data/ (stage 1) and MODEL_NAME
 Writes  model1/{epoch}-{accuracy}/ after every epoch, model1/history.csv, model1/history.png, model1/run.json
 
     python finetune_bert.py
+    accelerate launch --num_processes 2 finetune_bert.py
 
 BERT: Devlin et al. 2019, arXiv 1810.04805.
 """

@@ -4,6 +4,7 @@ Reads   data/ (stage 1)
 Writes  model2/{epoch}-{accuracy}/ after every epoch, model2/history.csv, model2/history.png, model2/run.json
 
     python train_bilstm.py
+    accelerate launch --num_processes 2 train_bilstm.py
 """
 
 from pathlib import Path

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy
@@ -40,6 +41,7 @@ from batching import LengthGroupedBatches, make_accelerator, make_loader
 from benchmarks import article
 from bilstm import new_student
 from onnx_export import export_onnx
+from price_list import latency
 from training import predict_logits, train_epoch
 
 SEED = 42
@@ -193,16 +195,8 @@ def rate_of(predict: Callable[[], torch.Tensor]) -> float:
 
 
 def latency_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str]) -> Callable[[], float]:
-    """One sentence after the other, in fp32, as transformers' `pipeline` does it; milliseconds a sentence."""
-
-    @torch.inference_mode()
-    def measure() -> float:
-        started = time.perf_counter()
-        for sentence in sentences:
-            model(**tokenizer(sentence, return_tensors="pt"))
-        return (time.perf_counter() - started) / len(sentences) * 1000
-
-    return measure
+    """One sentence after the other, in fp32; milliseconds a sentence."""
+    return lambda: fmean(latency(model, tokenizer, sentence) for sentence in sentences)
 
 
 def onnx_latency_of(

@@ -2,7 +2,8 @@
 
 Reads   tnews/train.json (headlines and their keywords; never dev or test), and every unlabelled/*.txt and
         unlabelled/*.txt.gz (one text a line, in the order of their names: general text first, headlines last)
-Writes  sample/tiny-bert-chinese/ (weights in half precision, tokenizer, model card); on the way, pretraining/
+Writes  sample/tiny-bert-chinese/ (weights in half precision, tokenizer) and the figures of its model card on the
+        screen; on the way, pretraining/
 
     python sample/pretrain.py        from the root of the repository; started again, it goes on where it was stopped
 
