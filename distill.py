@@ -11,12 +11,12 @@ The method: mean squared error on the teacher's logits, and augmentation, Tang e
 Caruana 2014, arXiv 1312.6184. Softened probabilities: Hinton et al. 2015, arXiv 1503.02531.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_scheduler, set_seed
@@ -33,20 +33,21 @@ from artifacts import (
     load_labels,
     load_tokenizer,
 )
-from augmentation import MASK
 from batching import make_loader
 from bilstm import BiLSTMForSequenceClassification, new_student
-from labelling import NO_LABEL, gather_sentences, label_sentences
+from labelling import NO_LABEL, as_student_reads, gather_sentences, label_sentences
 from onnx_export import export_onnx
 from running import stage
 from training import already_done, constants, fit
 
-TEACHERS: list[str] = []  # checkpoint directories, such as "model1/3-0.5681", their logits averaged; []: model1's best
+TEACHERS: list[str] = []  # checkpoint directories, such as "model1/3-0.5681" and "model2/5-0.5278", of BERTs and of
+# students alike, their logits averaged; []: model1's best
 UNLABELLED: list[str] = []  # text files, one sentence a line, to be labelled and learnt too
 AUGMENTATIONS = 0  # tries a train sentence; paper: n_iter 20 for small sets, article: none
 P_MASK = 0.1  # chance that a word is masked (the paper's values)
 P_POS = 0.1  # chance that a word is replaced by one of its part of speech
 P_NGRAM = 0.25  # chance that a run of 1 to 5 words alone is kept
+AUGMENTATION_SEED = 42  # apart from SEED: students of several seeds learn from one knowledge/
 HANLP_TIMEOUT = 1800  # seconds that HanLP may take for the words of the train sentences
 LABELLING_BATCH_SIZE = 256
 LOSS = "mse"  # on the logits, as paper and article have it; or "kl", on the softened probabilities
@@ -101,11 +102,11 @@ def start_from_teacher(
     return len(pairs)
 
 
-def as_student_reads(knowledge: Dataset) -> Dataset:
-    """`[UNK]` where the teacher saw `[MASK]`; the label is the logits and, in the last column, the hard label."""
+def as_training_rows(knowledge: Dataset) -> Dataset:
+    """`sentence` as the student reads it; `label`: the teachers' logits and, in the last column, the hard label."""
     return knowledge.map(
         lambda batch: {
-            "sentence": [sentence.replace(MASK, "[UNK]") for sentence in batch["sentence"]],
+            "sentence": as_student_reads(batch["sentence"]),
             "label": [[*row, hard] for row, hard in zip(batch["label"], batch["hard_label"], strict=True)],
         },
         batched=True,
@@ -139,31 +140,44 @@ def distillation_loss(loss: str, temperature: float, hard_share: float) -> Calla
     return compute
 
 
-def distil() -> None:
-    data, labels, tokenizer = load_data(), load_labels(), load_tokenizer(STUDENT_TOKENIZER)
-    loss_function = distillation_loss(LOSS, TEMPERATURE, HARD_SHARE)
-    teachers = find_teachers()
+def origin_of_knowledge(data: DatasetDict, teachers: list[Path]) -> dict[str, object]:
+    """What tells one knowledge/ from another. Raises SystemExit where a file in UNLABELLED is missing."""
     for path in UNLABELLED:
         if not Path(path).is_file():
             raise SystemExit(f"{path} in UNLABELLED is missing: name text files of one sentence a line.")
-    augmenter = {"p_mask": P_MASK, "p_pos": P_POS, "p_ngram": P_NGRAM}
-    origin = {
+    augmentation = {"iterations": AUGMENTATIONS, "seed": AUGMENTATION_SEED} | probabilities()
+    return {
         "teachers": {str(teacher): file_fingerprint(teacher / "model.safetensors") for teacher in teachers},
         "data": fingerprint(data),
         "char_table": file_fingerprint(DATA / "char_table.json"),
         "unlabelled": {path: file_fingerprint(Path(path)) for path in UNLABELLED},
-        "augmentation": {"iterations": AUGMENTATIONS, "seed": SEED} | augmenter if AUGMENTATIONS else {},
+        "augmentation": augmentation if AUGMENTATIONS else {},
         "max_length": MAX_LENGTH,
     }
+
+
+def probabilities() -> dict[str, float]:
+    return {"p_mask": P_MASK, "p_pos": P_POS, "p_ngram": P_NGRAM}
+
+
+def gather(data: DatasetDict) -> Iterator[dict[str, object]]:
+    """The sentences that the constants name."""
+    return gather_sentences(data, UNLABELLED, AUGMENTATIONS, probabilities(), AUGMENTATION_SEED, HANLP_TIMEOUT)
+
+
+def distil() -> None:
+    data, labels, tokenizer = load_data(), load_labels(), load_tokenizer(STUDENT_TOKENIZER)
+    loss_function = distillation_loss(LOSS, TEMPERATURE, HARD_SHARE)
+    teachers = find_teachers()
+    origin = origin_of_knowledge(data, teachers)
     settings = constants(globals()) | origin
     settings["labels"] = file_fingerprint(DATA / "label.csv")
     settings["tokenizer"] = file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json")
     if already_done(OUTPUT, settings, EPOCHS):
         return
-    sentences = gather_sentences(data, UNLABELLED, AUGMENTATIONS, augmenter, SEED, HANLP_TIMEOUT)
-    knowledge = label_sentences(KNOWLEDGE, origin, sentences, teachers, labels, MAX_LENGTH, LABELLING_BATCH_SIZE)
+    knowledge = label_sentences(KNOWLEDGE, origin, gather(data), teachers, labels, MAX_LENGTH, LABELLING_BATCH_SIZE)
     set_seed(SEED)
-    train_loader = make_loader(tokenizer, as_student_reads(knowledge), MAX_LENGTH, BATCH_SIZE, SEED, EPOCH_SENTENCES)
+    train_loader = make_loader(tokenizer, as_training_rows(knowledge), MAX_LENGTH, BATCH_SIZE, SEED, EPOCH_SENTENCES)
     valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)
     model = new_student(tokenizer, labels, load_descriptions(), DROPOUT)
     if EMBEDDINGS_FROM_TEACHER:

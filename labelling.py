@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from artifacts import load_char_table, load_classifier, load_rows, new_directory, read_json, write_text
 from augmentation import MASK, Augmenter, augment, tag_words
 from batching import fast_bf16
+from bilstm import BiLSTMForSequenceClassification
 from running import claim
 from training import predict_logits, say
 
@@ -166,6 +167,14 @@ def mean_logits(
     max_length: int,
     batch_size: int,
 ) -> torch.Tensor:
-    """The mean over the teachers of their logits (sentences, classes)."""
-    logits = [predict_logits(model, tokenizer, sentences, max_length, batch_size) for model, tokenizer in teachers]
+    """The mean over the teachers of their logits (sentences, classes). A student among them reads as students do."""
+    logits = []
+    for model, tokenizer in teachers:
+        read = as_student_reads(sentences) if isinstance(model, BiLSTMForSequenceClassification) else sentences
+        logits.append(predict_logits(model, tokenizer, read, max_length, batch_size))
     return torch.stack(logits).mean(0)
+
+
+def as_student_reads(sentences: list[str]) -> list[str]:
+    """`[UNK]` where BERT sees `[MASK]`, which a student has never learnt."""
+    return [sentence.replace(MASK, "[UNK]") for sentence in sentences]

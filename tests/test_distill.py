@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 import distill
 from artifacts import best_checkpoint, load_labels
 from bilstm import new_student
-from distill import as_student_reads, distillation_loss, start_from_teacher
+from distill import as_training_rows, distillation_loss, start_from_teacher
 from labelling import load_teacher
 from training import predict_logits
 
@@ -56,7 +56,7 @@ def test_another_loss_is_refused():
 
 def test_student_reads_unk_where_the_teacher_read_mask(finished):
     rows = {"sentence": ["[MASK]天", "今天"], "label": [[1.0, 2.0], [3.0, 4.0]], "source": ["mask", "train"]}
-    read = as_student_reads(Dataset.from_dict(rows | {"hard_label": [-100, 1]}))
+    read = as_training_rows(Dataset.from_dict(rows | {"hard_label": [-100, 1]}))
     assert read["sentence"][:] == ["[UNK]天", "今天"]
     assert read["label"][:] == [[1, 2, -100], [3, 4, 1]]
     tokenizer = AutoTokenizer.from_pretrained("data/tokenizer")
@@ -108,6 +108,35 @@ def test_several_teachers_logits_are_averaged(small_distill, monkeypatch):
     loaded = [load_teacher(teacher, load_labels()) for teacher in teachers]
     logits = [predict_logits(*teacher, knowledge["sentence"][:], 128, 256) for teacher in loaded]
     torch.testing.assert_close(torch.tensor(knowledge["label"][:]), (logits[0] + logits[1]) / 2)
+
+
+def test_a_student_among_the_teachers_reads_unk_for_mask(small_distill, monkeypatch):
+    bert, student = best_checkpoint(Path("model1"), ""), best_checkpoint(Path("model2"), "")
+    monkeypatch.setattr(distill, "TEACHERS", [str(bert), str(student)])
+    monkeypatch.setattr(distill, "AUGMENTATIONS", 1)
+    distill.main()
+    knowledge = load_from_disk(str(small_distill / "knowledge"))
+    sentences = knowledge["sentence"][:]
+    unknown = [sentence.replace("[MASK]", "[UNK]") for sentence in sentences]
+    assert unknown != sentences
+    berts = predict_logits(*load_teacher(bert, load_labels()), sentences, 128, 256)
+    students = predict_logits(*load_teacher(student, load_labels()), unknown, 128, 256)
+    torch.testing.assert_close(torch.tensor(knowledge["label"][:]), (berts + students) / 2)
+
+
+def test_students_of_several_seeds_learn_from_one_knowledge(small_distill, monkeypatch, capsys):
+    monkeypatch.setattr(distill, "AUGMENTATIONS", 1)
+    distill.main()
+    monkeypatch.setattr(distill, "SEED", 7)
+    monkeypatch.setattr(distill, "OUTPUT", small_distill / "another")
+    distill.main()
+    assert "used again" in capsys.readouterr().out
+    first, second = (best_checkpoint(small_distill / name, "") / "model.safetensors" for name in ("model3", "another"))
+    assert first.read_bytes() != second.read_bytes()
+    monkeypatch.setattr(distill, "AUGMENTATION_SEED", 7)
+    monkeypatch.setattr(distill, "OUTPUT", small_distill / "a third")
+    distill.main()
+    assert "labelling anew" in capsys.readouterr().out
 
 
 def test_augmented_and_unlabelled_sentences_are_labelled_and_learnt(small_distill, monkeypatch, tmp_path):
