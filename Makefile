@@ -1,7 +1,7 @@
 PYTHON := .venv/bin/python
 STAGES := prepare_data finetune_bert train_bilstm distill predict_test report
 
-.PHONY: sample test tnews bench audit clean
+.PHONY: sample test tnews bench ablation audit clean
 
 # The five stages and the report on the sample, in sample/; run again, it goes on or says that it is done.
 sample: .venv/ready
@@ -25,6 +25,10 @@ audit: .venv/ready
 # Our loops beside the article's and transformers' Trainer, on this machine: a quarter of an hour.
 bench: .venv/ready
 	$(PYTHON) -m benchmarks.bench
+
+# What each part of distillation is worth on the real data: hours; started again, it goes on where it was stopped.
+ablation: .venv/ready
+	$(PYTHON) -m benchmarks.ablation
 
 # Removes what `make sample` made.
 clean:

@@ -89,6 +89,21 @@ def draw_confusion_matrix(path: Path, matrix: pandas.DataFrame, title: str) -> N
     save(figure, path)
 
 
+def draw_ablation(path: Path, accuracies: dict[str, list[float]]) -> None:
+    """A line a row, from the top: a dot a seed, a stroke at their mean."""
+    figure = Figure(figsize=(8, 1 + 0.3 * len(accuracies)), layout="constrained")
+    axes = figure.subplots()
+    for line, (name, values) in enumerate(accuracies.items()):
+        colour = COLOURS.get(name, COLOURS["distilled student"])
+        axes.plot(values, [line] * len(values), ".", color=colour, alpha=0.6)
+        axes.plot(sum(values) / len(values), line, marker="|", markersize=14, markeredgewidth=2, color=colour)
+    axes.set_yticks(range(len(accuracies)), list(accuracies))
+    axes.invert_yaxis()
+    axes.set_xlabel("dev accuracy, last epoch: a dot a seed, a stroke their mean")
+    axes.grid(alpha=0.3)
+    save(figure, path)
+
+
 def drawable(text: str) -> bool:
     """Whether matplotlib's own font has every character of `text`; it has no Chinese ones."""
     font = get_font(findfont(FontProperties()))

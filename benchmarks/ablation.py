@@ -1,0 +1,364 @@
+"""Measures what each part of distillation is worth on the real TNEWS: `make ablation`.
+
+Reads   tnews/, which stage 1 downloads where it is missing, and the file in UNLABELLED
+Writes  benchmarks/results/ablation.csv, a line a finished run; images/ablation.png; a table on the screen; on the way,
+        ablation/: for either split a folder with the checkpoints and history.csv of every run
+
+    python -m benchmarks.ablation        from the root of the repository; started again, it goes on where it was stopped
+
+Settings are chosen on the split `held-out`, 5,000 headlines taken out of train; the rows of the split `dev` are
+trained on all of train. What counts is the last epoch. On a CPU each core trains a student of its own, which takes two
+thirds of the time of one after the other on all cores.
+"""
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, fields
+from datetime import date
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas
+import torch
+from datasets import Dataset, DatasetDict
+from torch import Tensor
+
+import distill
+import finetune_bert
+import prepare_data
+import train_bilstm
+from artifacts import DATA, load_classifier, load_data, load_labels, load_rows, new_directory, read_json, write_text
+from benchmarks.measure import machine
+from labelling import FEATURES, load_teacher, mean_logits
+from pictures import draw_ablation
+from running import quiet_libraries, stage
+from training import predict_logits, read_history
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT / "ablation"
+RESULTS = ROOT / "benchmarks" / "results" / "ablation.csv"
+PICTURE = ROOT / "images" / "ablation.png"
+HELD_OUT = 5000  # rows of train
+SPLIT_SEED = 42
+WORKERS = 1 if torch.cuda.is_available() else os.cpu_count() or 1  # runs at a time, each with one thread
+MAX_LENGTH, BATCH_SIZE = 128, 256  # of what measures a checkpoint
+MODEL_NAME = "../../sample/tiny-bert-chinese"  # as a split's folder sees it
+UNLABELLED = ["../../unlabelled/headlines.txt"]
+SCRIPTS = {"teacher": finetune_bert, "alone": train_bilstm, "distilled": distill}
+ALIKE: dict[str, dict] = {  # what all rows of a script share, unless they say otherwise; students: 2,085 steps on dev
+    "teacher": {"MODEL_NAME": MODEL_NAME, "BATCH_SIZE": 64, "LEARNING_RATE": 3e-4, "EPOCHS": 4},
+    "alone": {"EPOCHS": 5, "DROPOUT": 0.3},
+    "distilled": {"EPOCHS": 5, "EPOCH_SENTENCES": 53_360, "DROPOUT": 0.0, "LOSS": "mse"},
+}
+DEFAULTS = {  # a row's run leaves nothing behind for the next
+    name: {constant: value for constant, value in vars(script).items() if constant.isupper()}
+    for name, script in SCRIPTS.items()
+}
+SEEDS = (0, 1, 2)
+COMMITTEES = {  # runs whose logits are averaged
+    "BERT": ("teacher-42",),
+    "BERT and student": ("teacher-42", "student-alone-0"),
+    "3 BERTs and 3 students": (
+        *(f"teacher-{seed}" for seed in (42, 43, 44)),
+        *(f"student-alone-{seed}" for seed in SEEDS),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Models trained alike but for the seed, and on which split."""
+
+    name: str
+    script: str
+    constants: dict
+    seeds: tuple[int, ...] = (0,)
+    split: str = "dev"
+    teachers: str = ""  # of COMMITTEES
+    knowledge: str = ""  # the folder of the teachers' logits; rows that learn from the same sentences share it
+
+
+def held_out(name: str, script: str = "distilled", teachers: str = "", seed: int = 0, **constants: object) -> Row:
+    """A row on which settings are chosen: one seed, on the rest of train."""
+    sizes = {"EPOCH_SENTENCES": 48_360} if teachers else {}
+    knowledge = "knowledge-all" if "AUGMENTATIONS" in constants else "knowledge-headlines"
+    if teachers == "BERT":
+        knowledge += "-BERT"
+    return Row(name, script, sizes | constants, (seed,), "held-out", teachers, knowledge if teachers else "")
+
+
+BOTH = "BERT and student"
+SOFTENED = {"UNLABELLED": UNLABELLED, "LOSS": "kl"}
+BEST = SOFTENED | {"AUGMENTATIONS": 5, "EMBEDDINGS_FROM_TEACHER": True}
+ROWS = [
+    held_out("teacher", "teacher", seed=42, EPOCHS=3),
+    held_out("student alone without dropout", "alone", DROPOUT=0.0),
+    held_out("student alone", "alone"),
+    held_out("student alone dropout 0.5 averaged", "alone", DROPOUT=0.5, AVERAGED_EPOCHS=2),
+    held_out("headlines BERT alone teaches", teachers="BERT", UNLABELLED=UNLABELLED),
+    held_out("headlines", teachers=BOTH, UNLABELLED=UNLABELLED),
+    held_out("headlines dropout 0.1", teachers=BOTH, UNLABELLED=UNLABELLED, DROPOUT=0.1),
+    held_out("headlines dropout 0.3", teachers=BOTH, UNLABELLED=UNLABELLED, DROPOUT=0.3),
+    held_out("headlines embeddings", teachers=BOTH, UNLABELLED=UNLABELLED, EMBEDDINGS_FROM_TEACHER=True),
+    held_out("headlines rate 0.002", teachers=BOTH, UNLABELLED=UNLABELLED, LEARNING_RATE=0.002),
+    held_out("headlines hard labels 0.3", teachers=BOTH, UNLABELLED=UNLABELLED, HARD_SHARE=0.3),
+    held_out("headlines softened", teachers=BOTH, UNLABELLED=UNLABELLED, LOSS="kl"),
+    held_out(
+        "headlines augmentations embeddings",
+        teachers=BOTH,
+        UNLABELLED=UNLABELLED,
+        AUGMENTATIONS=5,
+        EMBEDDINGS_FROM_TEACHER=True,
+    ),
+    Row("teacher", "teacher", {}, (42, 43, 44)),
+    Row("student alone", "alone", {}, SEEDS),
+    Row("train", "distilled", {}, SEEDS, teachers=BOTH, knowledge="knowledge-train"),
+    Row("augmentations", "distilled", {"AUGMENTATIONS": 5}, SEEDS, teachers=BOTH, knowledge="knowledge-augmented"),
+    Row("headlines", "distilled", {"UNLABELLED": UNLABELLED}, SEEDS, teachers=BOTH, knowledge="knowledge-headlines"),
+    Row("headlines softened", "distilled", SOFTENED, SEEDS, teachers=BOTH, knowledge="knowledge-headlines"),
+    Row("best of all", "distilled", BEST, SEEDS, teachers="3 BERTs and 3 students", knowledge="knowledge-all"),
+]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A line of the CSV file: a row with one seed, or teachers measured together."""
+
+    split: str
+    row: str
+    seed: int
+    accuracy: float  # of the last epoch
+    accuracy_new: float  # of the last epoch, on sentences that are not in train
+    sentences: int  # that were learnt from
+    steps: int
+    seconds: float  # of training
+    history: str  # the accuracy of each epoch
+    teachers: str
+    constants: str  # that were set, as JSON
+    machine: str
+    date: str
+
+
+def folder(row: Row, seed: int) -> Path:
+    """Where a run's checkpoints are, in the folder of its split."""
+    return Path(f"{row.name.replace(' ', '-')}-{seed}")
+
+
+def last_checkpoint(run: Path) -> Path:
+    """The checkpoint of the last epoch: no choice is made on the sentences that it is measured on."""
+    return max(run.glob("*-[01].[0-9]*"), key=lambda path: int(path.name.split("-")[0]))
+
+
+def set_constants(row: Row, seed: int) -> ModuleType:
+    """The script of a row with the constants of a run, in the folder of its split."""
+    os.chdir(WORK / row.split)
+    script = SCRIPTS[row.script]
+    own = {"SEED": seed, "OUTPUT": folder(row, seed)}
+    for name, value in (DEFAULTS[row.script] | ALIKE[row.script] | row.constants | own).items():
+        setattr(script, name, value)
+    if row.teachers:
+        distill.TEACHERS = [str(last_checkpoint(Path(name))) for name in COMMITTEES[row.teachers]]
+        distill.KNOWLEDGE = Path(row.knowledge)
+    return script
+
+
+def prepare(split: str) -> None:
+    """Makes the folder of a split, with its data/."""
+    directory, whole = WORK / split, WORK / "dev" / DATA
+    directory.mkdir(parents=True, exist_ok=True)
+    if (directory / DATA).exists():
+        return
+    if split == "dev":
+        os.chdir(directory)
+        Path("tnews").symlink_to(ROOT / "tnews")
+        prepare_data.main()
+        return
+    os.chdir(whole.parent)
+    parts = load_data()["train"].train_test_split(test_size=HELD_OUT, seed=SPLIT_SEED)
+    with new_directory(directory / DATA) as data:
+        DatasetDict({"train": parts["train"], "valid": parts["test"]}).save_to_disk(str(data))
+        for name in ("vocab.txt", "label.csv", "char_table.json"):
+            shutil.copy(whole / name, data / name)
+        shutil.copytree(whole / "tokenizer", data / "tokenizer")
+
+
+def label(row: Row, seed: int) -> None:
+    """Makes the knowledge that a row learns from, as distill.py would.
+
+    What its teachers have said of a sentence for another row is taken from there.
+    """
+    set_constants(row, seed)
+    data, teachers = load_data(), distill.find_teachers()
+    origin = distill.origin_of_knowledge(data, teachers)
+    if read_json(distill.KNOWLEDGE / "origin.json") == origin:
+        return
+    said = {}
+    for path in sorted(Path().glob("knowledge-*/origin.json")):
+        if read_json(path)["teachers"] == origin["teachers"]:
+            rows = load_rows(path.parent, f"remove {path.parent}")
+            said |= dict(zip(rows["sentence"], rows["label"], strict=True))
+    rows = Dataset.from_list(list(distill.gather(data)), FEATURES)
+    new = [sentence for sentence in rows["sentence"] if sentence not in said]
+    models = [load_teacher(teacher, load_labels()) for teacher in teachers]
+    said |= dict(zip(new, mean_logits(models, new, MAX_LENGTH, BATCH_SIZE).tolist(), strict=True))
+    with new_directory(distill.KNOWLEDGE) as target:
+        rows.add_column("label", [said[sentence] for sentence in rows["sentence"]]).save_to_disk(str(target))
+        write_text(target / "origin.json", json.dumps(origin))
+
+
+def examine(row: Row, seed: int) -> Run:
+    """Measures the teachers of a row together."""
+    set_constants(row, seed)
+    data = load_data()
+    teachers = [load_teacher(teacher, load_labels()) for teacher in distill.find_teachers()]
+    return result(row, 0, mean_logits(teachers, data["valid"]["sentence"][:], MAX_LENGTH, BATCH_SIZE), data, 0, 0, [])
+
+
+def train(row: Row, seed: int) -> Run:
+    """Trains a run to its end and measures its last checkpoint."""
+    script = set_constants(row, seed)
+    script.main()
+    data, history = load_data(), read_history(script.OUTPUT)
+    model, tokenizer = load_classifier(last_checkpoint(script.OUTPUT))
+    logits = predict_logits(model, tokenizer, data["valid"]["sentence"][:], MAX_LENGTH, BATCH_SIZE)
+    sentences = len(load_rows(script.KNOWLEDGE, "") if row.teachers else data["train"])
+    epoch = getattr(script, "EPOCH_SENTENCES", 0) or sentences
+    return result(row, seed, logits, data, sentences, len(history) * -(-epoch // script.BATCH_SIZE), history)
+
+
+def result(
+    row: Row, seed: int, logits: Tensor, data: DatasetDict, sentences: int, steps: int, history: list[dict[str, str]]
+) -> Run:
+    """What goes into the CSV file; `logits` are those of the split's valid sentences."""
+    seen = set(data["train"]["sentence"])
+    new = torch.tensor([sentence not in seen for sentence in data["valid"]["sentence"]])
+    right = (logits.argmax(1) == torch.tensor(data["valid"]["label"][:])).float()
+    return Run(
+        split=row.split,
+        row=row.name if history else f"teachers: {row.teachers}",
+        seed=seed,
+        accuracy=round(right.mean().item(), 4),
+        accuracy_new=round(right[new].mean().item(), 4),
+        sentences=sentences,
+        steps=steps,
+        seconds=round(sum(float(epoch["seconds"]) for epoch in history)),
+        history=" ".join(epoch["valid_accuracy"] for epoch in history),
+        teachers=row.teachers,
+        constants=as_json(row) if history else " + ".join(COMMITTEES[row.teachers]),
+        machine=machine()["gpu"] or machine()["processor"],
+        date=date.today().isoformat(),
+    )
+
+
+def as_json(row: Row) -> str:
+    return json.dumps(ALIKE[row.script] | row.constants)
+
+
+def read_results() -> list[Run]:
+    """The runs that are finished, of rows that are still as they were."""
+    if not RESULTS.exists():
+        return []
+    table = pandas.read_csv(RESULTS, keep_default_na=False)
+    known = {(row.split, row.name, as_json(row)) for row in ROWS}
+    known |= {
+        (row.split, f"teachers: {row.teachers}", " + ".join(COMMITTEES[row.teachers])) for row in ROWS if row.teachers
+    }
+    runs = [Run(**line) for line in table.to_dict("records")]
+    return [run for run in runs if (run.split, run.row, run.constants) in known]
+
+
+def write_results(runs: list[Run]) -> None:
+    """The CSV file, in the order of ROWS."""
+    order = [row.name for row in ROWS]
+    runs = sorted(runs, key=lambda run: (run.split, order.index(run.row) if run.row in order else -1, run.seed))
+    table = pandas.DataFrame([asdict(run) for run in runs], columns=[field.name for field in fields(Run)])
+    write_text(RESULTS, table.to_csv(index=False, lineterminator="\n"))
+
+
+def in_parallel(function: Callable, tasks: list[tuple[Row, int]]) -> Iterator[Any]:
+    """What `function` returns for each task, as each is done: WORKERS at a time, or one after the other in here."""
+    if WORKERS == 1:
+        yield from (function(*task) for task in tasks)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(WORKERS, context, max_tasks_per_child=1) as pool:
+        for future in as_completed([pool.submit(function, *task) for task in tasks]):
+            yield future.result()
+
+
+def first_of(rows: Iterable[Row], name: str) -> list[tuple[Row, int]]:
+    """One task for each split and value of the field `name`."""
+    chosen = {(row.split, getattr(row, name)): (row, row.seeds[0]) for row in rows if row.teachers}
+    return list(chosen.values())
+
+
+def run_all() -> list[Run]:
+    """Trains and measures whatever is not in the CSV file yet; returns all of it."""
+    for split in sorted({row.split for row in ROWS}):  # dev first
+        prepare(split)
+    runs = read_results()
+
+    def keep(new: Iterator[Run]) -> None:
+        for run in new:
+            runs.append(run)
+            write_results(runs)
+            print(f"{run.split}, {run.row}, seed {run.seed}: {run.accuracy:.4f} ({run.history})", flush=True)
+
+    done = {(run.split, run.row, run.seed) for run in runs}
+    tasks = [(row, seed) for row in ROWS for seed in row.seeds if (row.split, row.name, seed) not in done]
+    keep(in_parallel(train, [task for task in tasks if not task[0].teachers]))
+    distilled = [task for task in tasks if task[0].teachers]
+    for task in reversed(first_of((row for row, _ in distilled), "knowledge")):  # the largest first
+        label(*task)
+    together = [
+        task for task in first_of(ROWS, "teachers") if (task[0].split, f"teachers: {task[0].teachers}", 0) not in done
+    ]
+    keep(in_parallel(examine, together))
+    keep(in_parallel(train, distilled))
+    return runs
+
+
+def spread(values: pandas.Series) -> str:
+    """The mean, and the standard deviation where there are several."""
+    return f"{values.mean():.4f}" + (f" ± {values.std():.4f}" if len(values) > 1 else "")
+
+
+def table(runs: list[Run], split: str) -> str:
+    """A line a row of the split, in Markdown: means over the seeds ± their standard deviation."""
+    lines = ["| | seeds | accuracy | of new sentences | sentences | steps | seconds | teachers |", "| --- " * 8 + "|"]
+    names = [run.row for run in runs if not run.steps] + [row.name for row in ROWS]
+    frame = pandas.DataFrame(map(asdict, runs))
+    frame = frame[frame["split"] == split]
+    for name in dict.fromkeys(names):
+        found = frame[frame["row"] == name]
+        if found.empty:
+            continue
+        first = found.iloc[0]
+        sizes = (
+            [f"{first.sentences:,}", f"{first.steps:,}", f"{found['seconds'].mean():,.0f}"] if first.steps else [""] * 3
+        )
+        teachers = first.teachers if first.steps else first.constants
+        cells = [name, str(len(found)), spread(found["accuracy"]), spread(found["accuracy_new"]), *sizes, teachers]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    quiet_libraries()
+    if WORKERS > 1:
+        os.environ["OMP_NUM_THREADS"] = "1"
+    with stage(WORK):
+        runs = run_all()
+    frame = pandas.DataFrame(map(asdict, runs)).query("split == 'dev' and steps > 0")
+    draw_ablation(PICTURE, {str(name): list(rows["accuracy"]) for name, rows in frame.groupby("row", sort=False)})
+    for split in sorted({row.split for row in ROWS}):
+        print(f"\n{split}\n\n{table(runs, split)}")
+
+
+if __name__ == "__main__":
+    main()
