@@ -197,7 +197,7 @@ def label(row: Row, seed: int) -> None:
     origin = distill.origin_of_knowledge(data, teachers)
     if read_json(distill.KNOWLEDGE / "origin.json") == origin:
         return
-    said = {}
+    said: dict[str, list[float]] = {}
     for path in sorted(Path().glob("knowledge-*/origin.json")):
         if read_json(path)["teachers"] == origin["teachers"]:
             rows = load_rows(path.parent, f"remove {path.parent}")
