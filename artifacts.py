@@ -224,18 +224,21 @@ def check_model(name: Path | str, model: PreTrainedModel, tokenizer: PreTrainedT
     tokenizer.model_max_length = min(positions, tokenizer.model_max_length)
 
 
+def checkpoints(directory: Path) -> list[tuple[int, float, Path]]:
+    """Epoch, accuracy and path of every `{epoch}-{accuracy}` checkpoint in a directory, by epoch."""
+    names = [(re.fullmatch(r"(\d+)-([01]\.\d{4})", path.name), path) for path in directory.glob("*-*")]
+    return sorted((int(name[1]), float(name[2]), path) for name, path in names if name)
+
+
 def best_checkpoint(directory: Path, stage: str) -> Path:
-    """The `{epoch}-{accuracy}` checkpoint of the highest accuracy, the earliest on a tie.
+    """The checkpoint of the highest accuracy, the earliest on a tie.
 
     Raises SystemExit, naming the script `stage` that makes them, where there is none.
     """
-    found = []
-    for path in directory.glob("*-*") if directory.is_dir() else []:
-        if name := re.fullmatch(r"(\d+)-([01]\.\d{4})", path.name):
-            found.append((-float(name[2]), int(name[1]), path))
+    found = checkpoints(directory)
     if not found:
         raise SystemExit(f"{directory}/ holds no checkpoint: run python {stage} first.")
-    return min(found)[2]
+    return max(found, key=lambda checkpoint: checkpoint[1])[2]
 
 
 def fingerprint(data: DatasetDict) -> str:

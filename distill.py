@@ -11,7 +11,7 @@ The method: mean squared error on the teacher's logits, and augmentation, Tang e
 Caruana 2014, arXiv 1312.6184. Softened probabilities: Hinton et al. 2015, arXiv 1503.02531.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -157,12 +157,14 @@ def origin_of_knowledge(data: DatasetDict, teachers: list[Path]) -> dict[str, ob
 
 
 def probabilities() -> dict[str, float]:
+    """What augmentation.Augmenter takes."""
     return {"p_mask": P_MASK, "p_pos": P_POS, "p_ngram": P_NGRAM}
 
 
-def gather(data: DatasetDict) -> Iterator[dict[str, object]]:
-    """The sentences that the constants name."""
-    return gather_sentences(data, UNLABELLED, AUGMENTATIONS, probabilities(), AUGMENTATION_SEED, HANLP_TIMEOUT)
+def make_knowledge(data: DatasetDict, teachers: list[Path], origin: dict[str, object]) -> Dataset:
+    """The sentences that the constants name, labelled by the teachers; what KNOWLEDGE holds where it is of `origin`."""
+    sentences = gather_sentences(data, UNLABELLED, AUGMENTATIONS, probabilities(), AUGMENTATION_SEED, HANLP_TIMEOUT)
+    return label_sentences(KNOWLEDGE, origin, sentences, teachers, load_labels(), MAX_LENGTH, LABELLING_BATCH_SIZE)
 
 
 def distil() -> None:
@@ -175,7 +177,7 @@ def distil() -> None:
     settings["tokenizer"] = file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json")
     if already_done(OUTPUT, settings, EPOCHS):
         return
-    knowledge = label_sentences(KNOWLEDGE, origin, gather(data), teachers, labels, MAX_LENGTH, LABELLING_BATCH_SIZE)
+    knowledge = make_knowledge(data, teachers, origin)
     set_seed(SEED)
     train_loader = make_loader(tokenizer, as_training_rows(knowledge), MAX_LENGTH, BATCH_SIZE, SEED, EPOCH_SENTENCES)
     valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)

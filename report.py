@@ -71,12 +71,17 @@ def predict(checkpoints: dict[str, Path], data: DatasetDict, labels: dict[int, s
     return logits
 
 
+def new_sentences(data: DatasetDict) -> Tensor:
+    """Which sentences of dev are not in train: a truth value for each."""
+    seen = set(data["train"]["sentence"])
+    return torch.tensor([sentence not in seen for sentence in data["valid"]["sentence"]])
+
+
 def compare(
     checkpoints: dict[str, Path], logits: dict[str, dict[str, Tensor]], data: DatasetDict, classes: int
 ) -> pandas.DataFrame:
     """A row a model: accuracy and macro-F1 on dev, all of it and the sentences that train does not hold; on train."""
-    seen = set(data["train"]["sentence"])
-    new = torch.tensor([sentence not in seen for sentence in data["valid"]["sentence"]])
+    new = new_sentences(data)
     truth = {split: torch.tensor(data[split]["label"][:]) for split in ("valid", "train")}
 
     def accuracy(predicted: Tensor, truth: Tensor) -> float:

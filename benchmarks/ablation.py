@@ -18,24 +18,24 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
-from datetime import date
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pandas
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import DatasetDict
 from torch import Tensor
 
 import distill
 import finetune_bert
 import prepare_data
 import train_bilstm
-from artifacts import DATA, load_classifier, load_data, load_labels, load_rows, new_directory, read_json, write_text
+from artifacts import DATA, checkpoints, load_classifier, load_data, load_labels, load_rows, new_directory, write_text
 from benchmarks.measure import machine
-from labelling import FEATURES, load_teacher, mean_logits
+from labelling import load_teacher, mean_logits
 from pictures import draw_ablation
+from report import new_sentences
 from running import quiet_libraries, stage
 from training import predict_logits, read_history
 
@@ -149,9 +149,14 @@ def folder(row: Row, seed: int) -> Path:
     return Path(f"{row.name.replace(' ', '-')}-{seed}")
 
 
-def last_checkpoint(run: Path) -> Path:
+def last_checkpoint(run: Path) -> str:
     """The checkpoint of the last epoch: no choice is made on the sentences that it is measured on."""
-    return max(run.glob("*-[01].[0-9]*"), key=lambda path: int(path.name.split("-")[0]))
+    return str(checkpoints(run)[-1][2])
+
+
+def committee(row: Row) -> tuple[str, str]:
+    """What the CSV file calls the teachers of a row, measured together, and who they are."""
+    return f"teachers: {row.teachers}", " + ".join(COMMITTEES[row.teachers])
 
 
 def set_constants(row: Row, seed: int) -> ModuleType:
@@ -159,11 +164,11 @@ def set_constants(row: Row, seed: int) -> ModuleType:
     os.chdir(WORK / row.split)
     script = SCRIPTS[row.script]
     own = {"SEED": seed, "OUTPUT": folder(row, seed)}
+    if row.teachers:
+        own["TEACHERS"] = [last_checkpoint(Path(name)) for name in COMMITTEES[row.teachers]]
+        own["KNOWLEDGE"] = Path(row.knowledge)
     for name, value in (DEFAULTS[row.script] | ALIKE[row.script] | row.constants | own).items():
         setattr(script, name, value)
-    if row.teachers:
-        distill.TEACHERS = [str(last_checkpoint(Path(name))) for name in COMMITTEES[row.teachers]]
-        distill.KNOWLEDGE = Path(row.knowledge)
     return script
 
 
@@ -188,27 +193,10 @@ def prepare(split: str) -> None:
 
 
 def label(row: Row, seed: int) -> None:
-    """Makes the knowledge that a row learns from, as distill.py would.
-
-    What its teachers have said of a sentence for another row is taken from there.
-    """
+    """Makes the knowledge that a row learns from: rows that share it would be in each other's way."""
     set_constants(row, seed)
     data, teachers = load_data(), distill.find_teachers()
-    origin = distill.origin_of_knowledge(data, teachers)
-    if read_json(distill.KNOWLEDGE / "origin.json") == origin:
-        return
-    said: dict[str, list[float]] = {}
-    for path in sorted(Path().glob("knowledge-*/origin.json")):
-        if read_json(path)["teachers"] == origin["teachers"]:
-            rows = load_rows(path.parent, f"remove {path.parent}")
-            said |= dict(zip(rows["sentence"], rows["label"], strict=True))
-    rows = Dataset.from_list(list(distill.gather(data)), FEATURES)
-    new = [sentence for sentence in rows["sentence"] if sentence not in said]
-    models = [load_teacher(teacher, load_labels()) for teacher in teachers]
-    said |= dict(zip(new, mean_logits(models, new, MAX_LENGTH, BATCH_SIZE).tolist(), strict=True))
-    with new_directory(distill.KNOWLEDGE) as target:
-        rows.add_column("label", [said[sentence] for sentence in rows["sentence"]]).save_to_disk(str(target))
-        write_text(target / "origin.json", json.dumps(origin))
+    distill.make_knowledge(data, teachers, distill.origin_of_knowledge(data, teachers))
 
 
 def examine(row: Row, seed: int) -> Run:
@@ -216,7 +204,20 @@ def examine(row: Row, seed: int) -> Run:
     set_constants(row, seed)
     data = load_data()
     teachers = [load_teacher(teacher, load_labels()) for teacher in distill.find_teachers()]
-    return result(row, 0, mean_logits(teachers, data["valid"]["sentence"][:], MAX_LENGTH, BATCH_SIZE), data, 0, 0, [])
+    logits = mean_logits(teachers, data["valid"]["sentence"][:], MAX_LENGTH, BATCH_SIZE)
+    name, members = committee(row)
+    return Run(
+        split=row.split,
+        row=name,
+        seed=0,
+        sentences=0,
+        steps=0,
+        seconds=0,
+        history="",
+        teachers=row.teachers,
+        constants=members,
+        **measure(logits, data),
+    )
 
 
 def train(row: Row, seed: int) -> Run:
@@ -224,35 +225,34 @@ def train(row: Row, seed: int) -> Run:
     script = set_constants(row, seed)
     script.main()
     data, history = load_data(), read_history(script.OUTPUT)
-    model, tokenizer = load_classifier(last_checkpoint(script.OUTPUT))
+    model, tokenizer = load_classifier(Path(last_checkpoint(script.OUTPUT)))
     logits = predict_logits(model, tokenizer, data["valid"]["sentence"][:], MAX_LENGTH, BATCH_SIZE)
     sentences = len(load_rows(script.KNOWLEDGE, "") if row.teachers else data["train"])
     epoch = getattr(script, "EPOCH_SENTENCES", 0) or sentences
-    return result(row, seed, logits, data, sentences, len(history) * -(-epoch // script.BATCH_SIZE), history)
-
-
-def result(
-    row: Row, seed: int, logits: Tensor, data: DatasetDict, sentences: int, steps: int, history: list[dict[str, str]]
-) -> Run:
-    """What goes into the CSV file; `logits` are those of the split's valid sentences."""
-    seen = set(data["train"]["sentence"])
-    new = torch.tensor([sentence not in seen for sentence in data["valid"]["sentence"]])
-    right = (logits.argmax(1) == torch.tensor(data["valid"]["label"][:])).float()
     return Run(
         split=row.split,
-        row=row.name if history else f"teachers: {row.teachers}",
+        row=row.name,
         seed=seed,
-        accuracy=round(right.mean().item(), 4),
-        accuracy_new=round(right[new].mean().item(), 4),
         sentences=sentences,
-        steps=steps,
+        steps=len(history) * -(-epoch // script.BATCH_SIZE),
         seconds=round(sum(float(epoch["seconds"]) for epoch in history)),
         history=" ".join(epoch["valid_accuracy"] for epoch in history),
         teachers=row.teachers,
-        constants=as_json(row) if history else " + ".join(COMMITTEES[row.teachers]),
-        machine=machine()["gpu"] or machine()["processor"],
-        date=date.today().isoformat(),
+        constants=as_json(row),
+        **measure(logits, data),
     )
+
+
+def measure(logits: Tensor, data: DatasetDict) -> dict[str, Any]:
+    """How right the logits of the split's valid sentences are, and where and when that was found."""
+    right = (logits.argmax(1) == torch.tensor(data["valid"]["label"][:])).float()
+    about = machine()
+    return {
+        "accuracy": round(right.mean().item(), 4),
+        "accuracy_new": round(right[new_sentences(data)].mean().item(), 4),
+        "machine": about["gpu"] or about["processor"],
+        "date": about["date"],
+    }
 
 
 def as_json(row: Row) -> str:
@@ -265,9 +265,7 @@ def read_results() -> list[Run]:
         return []
     table = pandas.read_csv(RESULTS, keep_default_na=False)
     known = {(row.split, row.name, as_json(row)) for row in ROWS}
-    known |= {
-        (row.split, f"teachers: {row.teachers}", " + ".join(COMMITTEES[row.teachers])) for row in ROWS if row.teachers
-    }
+    known |= {(row.split, *committee(row)) for row in ROWS if row.teachers}
     runs = [Run(**line) for line in table.to_dict("records")]
     return [run for run in runs if (run.split, run.row, run.constants) in known]
 
@@ -286,7 +284,7 @@ def in_parallel(function: Callable, tasks: list[tuple[Row, int]]) -> Iterator[An
         yield from (function(*task) for task in tasks)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(WORKERS, context, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(WORKERS, context, initializer=quiet_libraries, max_tasks_per_child=1) as pool:
         for future in as_completed([pool.submit(function, *task) for task in tasks]):
             yield future.result()
 
@@ -313,12 +311,10 @@ def run_all() -> list[Run]:
     tasks = [(row, seed) for row in ROWS for seed in row.seeds if (row.split, row.name, seed) not in done]
     keep(in_parallel(train, [task for task in tasks if not task[0].teachers]))
     distilled = [task for task in tasks if task[0].teachers]
-    for task in reversed(first_of((row for row, _ in distilled), "knowledge")):  # the largest first
+    for task in first_of((row for row, _ in distilled), "knowledge"):
         label(*task)
-    together = [
-        task for task in first_of(ROWS, "teachers") if (task[0].split, f"teachers: {task[0].teachers}", 0) not in done
-    ]
-    keep(in_parallel(examine, together))
+    together = first_of(ROWS, "teachers")
+    keep(in_parallel(examine, [task for task in together if (task[0].split, committee(task[0])[0], 0) not in done]))
     keep(in_parallel(train, distilled))
     return runs
 
