@@ -36,7 +36,7 @@ def set_constants(seed: int) -> None:
     train_bilstm.DROPOUT = distill.DROPOUT = 0.3
     distill.AUGMENTATIONS = 10
     distill.EPOCH_SENTENCES = 1755
-    finetune_bert.SEED = train_bilstm.SEED = distill.SEED = seed
+    finetune_bert.SEED = train_bilstm.SEED = distill.SEED = distill.AUGMENTATION_SEED = seed
 
 
 def main() -> None:
