@@ -60,9 +60,10 @@ DEFAULTS = {  # a row's run leaves nothing behind for the next
     for name, script in SCRIPTS.items()
 }
 SEEDS = (0, 1, 2)
+BOTH = "BERT and student"
 COMMITTEES = {  # runs whose logits are averaged
     "BERT": ("teacher-42",),
-    "BERT and student": ("teacher-42", "student-alone-0"),
+    BOTH: ("teacher-42", "student-alone-0"),
     "3 BERTs and 3 students": (
         *(f"teacher-{seed}" for seed in (42, 43, 44)),
         *(f"student-alone-{seed}" for seed in SEEDS),
@@ -92,14 +93,22 @@ def held_out(name: str, script: str = "distilled", teachers: str = "", seed: int
     return Row(name, script, sizes | constants, (seed,), "held-out", teachers, knowledge if teachers else "")
 
 
-BOTH = "BERT and student"
+def dev(name: str, constants: dict, seeds: tuple[int, ...] = (0,), teachers: str = BOTH, knowledge: str = "") -> Row:
+    """A row of distilled students that learn from all of train."""
+    return Row(name, "distilled", constants, seeds, "dev", teachers, f"knowledge-{knowledge}")
+
+
 SOFTENED = {"UNLABELLED": UNLABELLED, "LOSS": "kl"}
+ARTICLE = {"BATCH_SIZE": 16, "LEARNING_RATE": 1e-4, "SCHEDULE": "constant"}  # as many sentences: 8 times the steps
 BEST = SOFTENED | {"AUGMENTATIONS": 5, "EMBEDDINGS_FROM_TEACHER": True}
 ROWS = [
     held_out("teacher", "teacher", seed=42, EPOCHS=3),
     held_out("student alone without dropout", "alone", DROPOUT=0.0),
     held_out("student alone", "alone"),
+    held_out("student alone dropout 0.2", "alone", DROPOUT=0.2),
     held_out("student alone dropout 0.5 averaged", "alone", DROPOUT=0.5, AVERAGED_EPOCHS=2),
+    held_out("student alone rate 0.002", "alone", LEARNING_RATE=0.002),
+    held_out("student alone longer", "alone", EPOCHS=10, DROPOUT=0.4),
     held_out("headlines BERT alone teaches", teachers="BERT", UNLABELLED=UNLABELLED),
     held_out("headlines", teachers=BOTH, UNLABELLED=UNLABELLED),
     held_out("headlines dropout 0.1", teachers=BOTH, UNLABELLED=UNLABELLED, DROPOUT=0.1),
@@ -109,6 +118,9 @@ ROWS = [
     held_out("headlines hard labels 0.3", teachers=BOTH, UNLABELLED=UNLABELLED, HARD_SHARE=0.3),
     held_out("headlines softened", teachers=BOTH, UNLABELLED=UNLABELLED, LOSS="kl"),
     held_out(
+        "headlines softened embeddings longer", teachers=BOTH, **SOFTENED, EMBEDDINGS_FROM_TEACHER=True, EPOCHS=15
+    ),
+    held_out(
         "headlines augmentations embeddings",
         teachers=BOTH,
         UNLABELLED=UNLABELLED,
@@ -117,11 +129,18 @@ ROWS = [
     ),
     Row("teacher", "teacher", {}, (42, 43, 44)),
     Row("student alone", "alone", {}, SEEDS),
-    Row("train", "distilled", {}, SEEDS, teachers=BOTH, knowledge="knowledge-train"),
-    Row("augmentations", "distilled", {"AUGMENTATIONS": 5}, SEEDS, teachers=BOTH, knowledge="knowledge-augmented"),
-    Row("headlines", "distilled", {"UNLABELLED": UNLABELLED}, SEEDS, teachers=BOTH, knowledge="knowledge-headlines"),
-    Row("headlines softened", "distilled", SOFTENED, SEEDS, teachers=BOTH, knowledge="knowledge-headlines"),
-    Row("best of all", "distilled", BEST, SEEDS, teachers="3 BERTs and 3 students", knowledge="knowledge-all"),
+    dev("train", {}, SEEDS, knowledge="train"),
+    dev("augmentations", {"AUGMENTATIONS": 5}, SEEDS, knowledge="augmented"),
+    dev("headlines", {"UNLABELLED": UNLABELLED}, SEEDS, knowledge="headlines"),
+    dev("headlines softened", SOFTENED, SEEDS, knowledge="headlines"),
+    dev("headlines hard labels 0.3", {"UNLABELLED": UNLABELLED, "HARD_SHARE": 0.3}, knowledge="headlines"),
+    dev("headlines embeddings", {"UNLABELLED": UNLABELLED, "EMBEDDINGS_FROM_TEACHER": True}, knowledge="headlines"),
+    dev("masks", {"AUGMENTATIONS": 5, "P_POS": 0.0, "P_NGRAM": 0.0}, knowledge="masks"),
+    dev("words replaced", {"AUGMENTATIONS": 5, "P_MASK": 0.0, "P_NGRAM": 0.0}, knowledge="words"),
+    dev("n-grams", {"AUGMENTATIONS": 5, "P_MASK": 0.0, "P_POS": 0.0}, knowledge="n-grams"),
+    dev("augmentations n_iter 1", {"AUGMENTATIONS": 1}, knowledge="augmented-1"),
+    dev("augmentations n_iter 10", {"AUGMENTATIONS": 10}, knowledge="augmented-10"),
+    dev("article", ARTICLE, teachers="BERT", knowledge="train-BERT"),
 ]
 
 
