@@ -53,7 +53,13 @@ SCRIPTS = {"teacher": finetune_bert, "alone": train_bilstm, "distilled": distill
 ALIKE: dict[str, dict] = {  # what all rows of a script share, unless they say otherwise; students: 2,085 steps on dev
     "teacher": {"MODEL_NAME": MODEL_NAME, "BATCH_SIZE": 64, "LEARNING_RATE": 3e-4, "EPOCHS": 4},
     "alone": {"EPOCHS": 5, "DROPOUT": 0.3},
-    "distilled": {"EPOCHS": 5, "EPOCH_SENTENCES": 53_360, "DROPOUT": 0.0, "LOSS": "mse"},
+    "distilled": {
+        "EPOCHS": 5,
+        "EPOCH_SENTENCES": 53_360,
+        "DROPOUT": 0.0,
+        "LOSS": "mse",
+        "EMBEDDINGS_FROM_TEACHER": False,
+    },
 }
 DEFAULTS = {  # a row's run leaves nothing behind for the next
     name: {constant: value for constant, value in vars(script).items() if constant.isupper()}
