@@ -104,9 +104,9 @@ def dev(name: str, constants: dict, seeds: tuple[int, ...] = (0,), teachers: str
     return Row(name, "distilled", constants, seeds, "dev", teachers, f"knowledge-{knowledge}")
 
 
-SOFTENED = {"UNLABELLED": UNLABELLED, "LOSS": "kl"}
-ARTICLE = {"BATCH_SIZE": 16, "LEARNING_RATE": 1e-4, "SCHEDULE": "constant"}  # as many sentences: 8 times the steps
-BEST = SOFTENED | {"EMBEDDINGS_FROM_TEACHER": True, "EPOCHS": 15}
+SOFTENED: dict[str, Any] = {"UNLABELLED": UNLABELLED, "LOSS": "kl"}
+ARTICLE: dict[str, Any] = {"BATCH_SIZE": 16, "LEARNING_RATE": 1e-4, "SCHEDULE": "constant"}  # 8 times the steps
+BEST: dict[str, Any] = SOFTENED | {"EMBEDDINGS_FROM_TEACHER": True, "EPOCHS": 15}
 ROWS = [
     held_out("teacher", "teacher", seed=42, EPOCHS=3),
     held_out("student alone without dropout", "alone", DROPOUT=0.0),
@@ -343,28 +343,35 @@ def run_all() -> list[Run]:
     return runs
 
 
-def spread(values: pandas.Series) -> str:
+def spread(values: pandas.Series, style: str = ".4f") -> str:
     """The mean, and the standard deviation where there are several."""
-    return f"{values.mean():.4f}" + (f" ± {values.std():.4f}" if len(values) > 1 else "")
+    return f"{values.mean():{style}}" + (f" ± {values.std():{style.strip('+')}}" if len(values) > 1 else "")
 
 
 def table(runs: list[Run], split: str) -> str:
-    """A line a row of the split, in Markdown: means over the seeds ± their standard deviation."""
-    lines = ["| | seeds | accuracy | of new sentences | sentences | steps | seconds | teachers |", "| --- " * 8 + "|"]
+    """A line a row of the split, in Markdown: means over the seeds ± their standard deviation.
+
+    `gain`: how many points better than the student alone with the same seed.
+    """
+    titles = ["", "seeds", "accuracy", "of new sentences", "gain", "sentences", "steps", "seconds", "teachers"]
+    lines = [f"| {' | '.join(titles)} |", "| --- " * len(titles) + "|"]
     names = [run.row for run in runs if not run.steps] + [row.name for row in ROWS]
     frame = pandas.DataFrame(map(asdict, runs))
-    frame = frame[frame["split"] == split]
+    frame = frame[frame["split"] == split].set_index("seed")
+    alone = frame.loc[frame["row"] == "student alone", "accuracy"]
     for name in dict.fromkeys(names):
         found = frame[frame["row"] == name]
         if found.empty:
             continue
         first = found.iloc[0]
-        sizes = (
-            [f"{first.sentences:,}", f"{first.steps:,}", f"{found['seconds'].mean():,.0f}"] if first.steps else [""] * 3
-        )
+        gain, sizes = "", ["", "", ""]
+        if first.steps:
+            sizes = [f"{first.sentences:,}", f"{first.steps:,}", f"{found['seconds'].mean():,.0f}"]
+        if first.teachers and first.steps and not alone.empty:
+            gain = spread(100 * (found["accuracy"] - alone).dropna(), "+.1f")
         teachers = first.teachers if first.steps else first.constants
-        cells = [name, str(len(found)), spread(found["accuracy"]), spread(found["accuracy_new"]), *sizes, teachers]
-        lines.append(f"| {' | '.join(cells)} |")
+        cells = [name, str(len(found)), spread(found["accuracy"]), spread(found["accuracy_new"]), gain, *sizes]
+        lines.append(f"| {' | '.join([*cells, teachers])} |")
     return "\n".join(lines)
 
 
