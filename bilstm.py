@@ -70,6 +70,9 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
         if isinstance(module, nn.Embedding | nn.LSTM | nn.Linear):
             module.reset_parameters()
 
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.embedding
+
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_: object
     ) -> SequenceClassifierOutput:
