@@ -99,13 +99,14 @@ def held_out(name: str, script: str = "distilled", teachers: str = "", seed: int
     return Row(name, script, sizes | constants, (seed,), "held-out", teachers, knowledge if teachers else "")
 
 
-def dev(name: str, constants: dict, seeds: tuple[int, ...] = (0,), teachers: str = BOTH, knowledge: str = "") -> Row:
+def dev(name: str, constants: dict, knowledge: str, seeds: tuple[int, ...] = (0,), teachers: str = BOTH) -> Row:
     """A row of distilled students that learn from all of train."""
-    return Row(name, "distilled", constants, seeds, "dev", teachers, f"knowledge-{knowledge}")
+    return Row(name, "distilled", constants, seeds, "dev", teachers, knowledge)
 
 
 SOFTENED: dict[str, Any] = {"UNLABELLED": UNLABELLED, "LOSS": "kl"}
 ARTICLE: dict[str, Any] = {"BATCH_SIZE": 16, "LEARNING_RATE": 1e-4, "SCHEDULE": "constant"}  # 8 times the steps
+LONGER: dict[str, Any] = {"EPOCHS": 15, "DROPOUT": 0.4}
 BEST: dict[str, Any] = SOFTENED | {"EMBEDDINGS_FROM_TEACHER": True, "EPOCHS": 15}
 ROWS = [
     held_out("teacher", "teacher", seed=42, EPOCHS=3),
@@ -115,7 +116,7 @@ ROWS = [
     held_out("student alone dropout 0.5 averaged", "alone", DROPOUT=0.5, AVERAGED_EPOCHS=2),
     held_out("student alone averaged", "alone", SCHEDULE="constant_with_warmup", AVERAGED_EPOCHS=3),
     held_out("student alone rate 0.002", "alone", LEARNING_RATE=0.002),
-    held_out("student alone longer", "alone", EPOCHS=15, DROPOUT=0.4),
+    held_out("student alone longer", "alone", **LONGER),
     held_out("headlines BERT alone teaches", teachers="BERT", UNLABELLED=UNLABELLED),
     held_out("headlines", teachers=BOTH, UNLABELLED=UNLABELLED),
     held_out("headlines dropout 0.1", teachers=BOTH, UNLABELLED=UNLABELLED, DROPOUT=0.1),
@@ -123,7 +124,7 @@ ROWS = [
     held_out("headlines embeddings", teachers=BOTH, UNLABELLED=UNLABELLED, EMBEDDINGS_FROM_TEACHER=True),
     held_out("headlines rate 0.002", teachers=BOTH, UNLABELLED=UNLABELLED, LEARNING_RATE=0.002),
     held_out("headlines hard labels 0.3", teachers=BOTH, UNLABELLED=UNLABELLED, HARD_SHARE=0.3),
-    held_out("headlines softened", teachers=BOTH, UNLABELLED=UNLABELLED, LOSS="kl"),
+    held_out("headlines softened", teachers=BOTH, **SOFTENED),
     held_out("headlines softened embeddings longer", teachers=BOTH, **BEST),
     held_out(
         "headlines augmentations embeddings",
@@ -134,20 +135,20 @@ ROWS = [
     ),
     Row("teacher", "teacher", {}, (42, 43, 44)),
     Row("student alone", "alone", {}, SEEDS),
-    Row("student alone longer", "alone", {"EPOCHS": 15, "DROPOUT": 0.4}),
-    dev("train", {}, SEEDS, knowledge="train"),
-    dev("augmentations", {"AUGMENTATIONS": 5}, SEEDS, knowledge="augmented"),
-    dev("headlines", {"UNLABELLED": UNLABELLED}, SEEDS, knowledge="headlines"),
-    dev("headlines softened", SOFTENED, SEEDS, knowledge="headlines"),
-    dev("headlines hard labels 0.3", {"UNLABELLED": UNLABELLED, "HARD_SHARE": 0.3}, knowledge="headlines"),
-    dev("headlines embeddings", {"UNLABELLED": UNLABELLED, "EMBEDDINGS_FROM_TEACHER": True}, knowledge="headlines"),
-    dev("masks", {"AUGMENTATIONS": 5, "P_POS": 0.0, "P_NGRAM": 0.0}, knowledge="masks"),
-    dev("words replaced", {"AUGMENTATIONS": 5, "P_MASK": 0.0, "P_NGRAM": 0.0}, knowledge="words"),
-    dev("n-grams", {"AUGMENTATIONS": 5, "P_MASK": 0.0, "P_POS": 0.0}, knowledge="n-grams"),
-    dev("augmentations n_iter 1", {"AUGMENTATIONS": 1}, knowledge="augmented-1"),
-    dev("augmentations n_iter 10", {"AUGMENTATIONS": 10}, knowledge="augmented-10"),
-    dev("best of all", BEST, SEEDS, teachers="3 BERTs and 3 students", knowledge="best"),
-    dev("article", ARTICLE, teachers="BERT", knowledge="train-BERT"),
+    Row("student alone longer", "alone", LONGER),
+    dev("train", {}, "knowledge-train", SEEDS),
+    dev("augmentations", {"AUGMENTATIONS": 5}, "knowledge-augmented", SEEDS),
+    dev("headlines", {"UNLABELLED": UNLABELLED}, "knowledge-headlines", SEEDS),
+    dev("headlines softened", SOFTENED, "knowledge-headlines", SEEDS),
+    dev("headlines hard labels 0.3", {"UNLABELLED": UNLABELLED, "HARD_SHARE": 0.3}, "knowledge-headlines"),
+    dev("headlines embeddings", {"UNLABELLED": UNLABELLED, "EMBEDDINGS_FROM_TEACHER": True}, "knowledge-headlines"),
+    dev("masks", {"AUGMENTATIONS": 5, "P_POS": 0.0, "P_NGRAM": 0.0}, "knowledge-masks"),
+    dev("words replaced", {"AUGMENTATIONS": 5, "P_MASK": 0.0, "P_NGRAM": 0.0}, "knowledge-words"),
+    dev("n-grams", {"AUGMENTATIONS": 5, "P_MASK": 0.0, "P_POS": 0.0}, "knowledge-n-grams"),
+    dev("augmentations n_iter 1", {"AUGMENTATIONS": 1}, "knowledge-augmented-1"),
+    dev("augmentations n_iter 10", {"AUGMENTATIONS": 10}, "knowledge-augmented-10"),
+    dev("best of all", BEST, "knowledge-best", SEEDS, teachers="3 BERTs and 3 students"),
+    dev("article", ARTICLE, "knowledge-train-BERT", teachers="BERT"),
 ]
 
 
@@ -366,14 +367,15 @@ def table(runs: list[Run], split: str) -> str:
         if found.empty:
             continue
         first = found.iloc[0]
-        gain, sizes = "", ["", "", ""]
+        gain, sizes, teachers = "", ["", "", ""], first.constants
         if first.steps:
             sizes = [f"{first.sentences:,}", f"{first.steps:,}", f"{found['seconds'].mean():,.0f}"]
-        if first.teachers and first.steps and not alone.empty:
-            gain = spread(100 * (found["accuracy"] - alone).dropna(), "+.1f")
-        teachers = first.teachers if first.steps else first.constants
-        cells = [name, str(len(found)), spread(found["accuracy"]), spread(found["accuracy_new"]), gain, *sizes]
-        lines.append(f"| {' | '.join([*cells, teachers])} |")
+            teachers = first.teachers
+            if teachers and not alone.empty:
+                gain = spread(100 * (found["accuracy"] - alone).dropna(), "+.1f")
+        scores = [spread(found["accuracy"]), spread(found["accuracy_new"])]
+        cells = [name, str(len(found)), *scores, gain, *sizes, teachers]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

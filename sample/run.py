@@ -34,7 +34,7 @@ def set_constants(seed: int) -> None:
     train_bilstm.EPOCHS = distill.EPOCHS = 10
     train_bilstm.WARMUP_STEPS = distill.WARMUP_STEPS = 50
     train_bilstm.DROPOUT = distill.DROPOUT = 0.3
-    distill.LOSS, distill.EMBEDDINGS_FROM_TEACHER = "mse", False  # as in the paper
+    distill.LOSS, distill.EMBEDDINGS_FROM_TEACHER = "mse", False  # as in the article
     distill.AUGMENTATIONS = 10
     distill.EPOCH_SENTENCES = 1755
     finetune_bert.SEED = train_bilstm.SEED = distill.SEED = distill.AUGMENTATION_SEED = seed
