@@ -1,14 +1,14 @@
 """Measures what each part of distillation is worth on the real TNEWS: `make ablation`.
 
 Reads   tnews/, which stage 1 downloads where it is missing, and the file in UNLABELLED
-Writes  benchmarks/results/ablation.csv, a line a finished run; images/ablation.png; a table on the screen; on the way,
-        ablation/: for either split a folder with the checkpoints and history.csv of every run
+Writes  benchmarks/results/ablation.csv, a line a finished run; images/ablation.png; tables on the screen; on the way,
+        ablation/: for each split a folder with the checkpoints and history.csv of every run
 
     python -m benchmarks.ablation        from the root of the repository; started again, it goes on where it was stopped
 
-Settings are chosen on the split `held-out`, 5,000 headlines taken out of train; the rows of the split `dev` are
-trained on all of train. What counts is the last epoch. On a CPU each core trains a student of its own, which takes two
-thirds of the time of one after the other on all cores.
+Settings are chosen on the split `held-out`, 5,000 headlines taken out of train; `fold-0` and `fold-1` are the halves of
+the rest; the rows of the split `dev` are trained on all of train. What counts is the last epoch. On a CPU each core
+trains a student of its own, which takes two thirds of the time of one after the other on all cores.
 """
 
 import json
@@ -45,6 +45,8 @@ RESULTS = ROOT / "benchmarks" / "results" / "ablation.csv"
 PICTURE = ROOT / "images" / "ablation.png"
 HELD_OUT = 5000  # rows of train
 SPLIT_SEED = 42
+FOLDS = ("fold-0", "fold-1")
+SPLITS = ("dev", "held-out", *FOLDS)  # each made of one before it
 WORKERS = 1 if torch.cuda.is_available() else os.cpu_count() or 1  # runs at a time, each with one thread
 MAX_LENGTH, BATCH_SIZE = 128, 256  # of what measures a checkpoint
 MODEL_NAME = "../../sample/tiny-bert-chinese"  # as a split's folder sees it
@@ -67,14 +69,15 @@ DEFAULTS = {  # a row's run leaves nothing behind for the next
 }
 SEEDS = (0, 1, 2)
 BOTH = "BERT and student"
+BERTS = tuple(f"teacher-{seed}" for seed in (42, 43, 44))
 COMMITTEES = {  # runs whose logits are averaged
     "BERT": ("teacher-42",),
     BOTH: ("teacher-42", "student-alone-0"),
-    "3 BERTs and 3 students": (
-        *(f"teacher-{seed}" for seed in (42, 43, 44)),
-        *(f"student-alone-{seed}" for seed in SEEDS),
-    ),
+    "BERT and distilled student": ("teacher-42", "headlines-softened-embeddings-longer-0"),
+    "3 BERTs and 3 students": (*BERTS, *(f"student-alone-{seed}" for seed in SEEDS)),
+    "3 BERTs and 3 distilled students": (*BERTS, *(f"best-of-all-{seed}" for seed in SEEDS)),
 }
+OUT_OF_FOLD = "knowledge-out-of-fold"  # where each train sentence has the logits of a teacher not fitted to it
 
 
 @dataclass(frozen=True)
@@ -90,13 +93,14 @@ class Row:
     knowledge: str = ""  # the folder of the teachers' logits; rows that learn from the same sentences share it
 
 
-def held_out(name: str, script: str = "distilled", teachers: str = "", seed: int = 0, **constants: object) -> Row:
+def held_out(
+    name: str, script: str = "distilled", teachers: str = "", knowledge: str = "", seed: int = 0, **constants: object
+) -> Row:
     """A row on which settings are chosen: one seed, on the rest of train."""
     sizes = {"EPOCH_SENTENCES": 48_360} if teachers else {}
-    knowledge = "knowledge-all" if "AUGMENTATIONS" in constants else "knowledge-headlines"
-    if teachers == "BERT":
-        knowledge += "-BERT"
-    return Row(name, script, sizes | constants, (seed,), "held-out", teachers, knowledge if teachers else "")
+    if teachers == BOTH:
+        knowledge = "knowledge-all" if "AUGMENTATIONS" in constants else "knowledge-headlines"
+    return Row(name, script, sizes | constants, (seed,), "held-out", teachers, knowledge)
 
 
 def dev(name: str, constants: dict, knowledge: str, seeds: tuple[int, ...] = (0,), teachers: str = BOTH) -> Row:
@@ -117,7 +121,8 @@ ROWS = [
     held_out("student alone averaged", "alone", SCHEDULE="constant_with_warmup", AVERAGED_EPOCHS=3),
     held_out("student alone rate 0.002", "alone", LEARNING_RATE=0.002),
     held_out("student alone longer", "alone", **LONGER),
-    held_out("headlines BERT alone teaches", teachers="BERT", UNLABELLED=UNLABELLED),
+    held_out("headlines BERT alone teaches", "distilled", "BERT", "knowledge-headlines-BERT", UNLABELLED=UNLABELLED),
+    held_out("headlines out of fold", "distilled", "BERT", OUT_OF_FOLD, UNLABELLED=UNLABELLED),
     held_out("headlines", teachers=BOTH, UNLABELLED=UNLABELLED),
     held_out("headlines dropout 0.1", teachers=BOTH, UNLABELLED=UNLABELLED, DROPOUT=0.1),
     held_out("headlines dropout 0.3", teachers=BOTH, UNLABELLED=UNLABELLED, DROPOUT=0.3),
@@ -133,9 +138,11 @@ ROWS = [
         AUGMENTATIONS=5,
         EMBEDDINGS_FROM_TEACHER=True,
     ),
+    held_out("born again", "distilled", "BERT and distilled student", "knowledge-again", **BEST),
+    *(Row("teacher", "teacher", {"EPOCHS": 3}, (42,), fold) for fold in FOLDS),
     Row("teacher", "teacher", {}, (42, 43, 44)),
     Row("student alone", "alone", {}, SEEDS),
-    Row("student alone longer", "alone", LONGER),
+    Row("student alone longer", "alone", LONGER, SEEDS),
     dev("train", {}, "knowledge-train", SEEDS),
     dev("augmentations", {"AUGMENTATIONS": 5}, "knowledge-augmented", SEEDS),
     dev("headlines", {"UNLABELLED": UNLABELLED}, "knowledge-headlines", SEEDS),
@@ -147,7 +154,9 @@ ROWS = [
     dev("n-grams", {"AUGMENTATIONS": 5, "P_MASK": 0.0, "P_POS": 0.0}, "knowledge-n-grams"),
     dev("augmentations n_iter 1", {"AUGMENTATIONS": 1}, "knowledge-augmented-1"),
     dev("augmentations n_iter 10", {"AUGMENTATIONS": 10}, "knowledge-augmented-10"),
+    dev("augmentations n_iter 20", {"AUGMENTATIONS": 20}, "knowledge-augmented-20"),
     dev("best of all", BEST, "knowledge-best", SEEDS, teachers="3 BERTs and 3 students"),
+    dev("born again", BEST, "knowledge-again", SEEDS, teachers="3 BERTs and 3 distilled students"),
     dev("article", ARTICLE, "knowledge-train-BERT", teachers="BERT"),
 ]
 
@@ -181,6 +190,12 @@ def last_checkpoint(run: Path) -> str:
     return str(checkpoints(run)[-1][2])
 
 
+def learns_from(row: Row) -> set[tuple[str, str]]:
+    """Split and folder of the runs that must be finished before a row can be trained."""
+    halves = {(fold, "teacher-42") for fold in FOLDS if row.knowledge == OUT_OF_FOLD}
+    return halves | {(row.split, name) for name in COMMITTEES.get(row.teachers, ())}
+
+
 def committee(row: Row) -> tuple[str, str]:
     """What the CSV file calls the teachers of a row, measured together, and who they are."""
     return f"teachers: {row.teachers}", " + ".join(COMMITTEES[row.teachers])
@@ -201,7 +216,7 @@ def set_constants(row: Row, seed: int) -> ModuleType:
 
 def prepare(split: str) -> None:
     """Makes the folder of a split, with its data/."""
-    directory, whole = WORK / split, WORK / "dev" / DATA
+    directory = WORK / split
     directory.mkdir(parents=True, exist_ok=True)
     if (directory / DATA).exists():
         return
@@ -210,20 +225,41 @@ def prepare(split: str) -> None:
         Path("tnews").symlink_to(ROOT / "tnews")
         prepare_data.main()
         return
-    os.chdir(whole.parent)
-    parts = load_data()["train"].train_test_split(test_size=HELD_OUT, seed=SPLIT_SEED)
+    whole = WORK / ("held-out" if split in FOLDS else "dev")
+    os.chdir(whole)
+    size = 0.5 if split in FOLDS else HELD_OUT
+    learnt, rest = load_data()["train"].train_test_split(test_size=size, seed=SPLIT_SEED).values()
+    if split == FOLDS[1]:
+        learnt, rest = rest, learnt
     with new_directory(directory / DATA) as data:
-        DatasetDict({"train": parts["train"], "valid": parts["test"]}).save_to_disk(str(data))
+        DatasetDict({"train": learnt, "valid": rest}).save_to_disk(str(data))
         for name in ("vocab.txt", "label.csv", "char_table.json"):
-            shutil.copy(whole / name, data / name)
-        shutil.copytree(whole / "tokenizer", data / "tokenizer")
+            shutil.copy(whole / DATA / name, data / name)
+        shutil.copytree(whole / DATA / "tokenizer", data / "tokenizer")
 
 
 def label(row: Row, seed: int) -> None:
     """Makes the knowledge that a row learns from: rows that share it would be in each other's way."""
     set_constants(row, seed)
     data, teachers = load_data(), distill.find_teachers()
-    distill.make_knowledge(data, teachers, distill.origin_of_knowledge(data, teachers))
+    knowledge = distill.make_knowledge(data, teachers, distill.origin_of_knowledge(data, teachers))
+    if row.knowledge == OUT_OF_FOLD:
+        logits = out_of_fold_logits()
+        os.chdir(WORK / row.split)
+        with new_directory(distill.KNOWLEDGE) as target:
+            knowledge.map(lambda line: {"label": logits.get(line["sentence"], line["label"])}).save_to_disk(str(target))
+            shutil.copy(distill.KNOWLEDGE / "origin.json", target)
+
+
+def out_of_fold_logits() -> dict[str, list[float]]:
+    """For each sentence of the folds the logits of the teacher that was trained on the other fold."""
+    logits: dict[str, list[float]] = {}
+    for fold in FOLDS:
+        os.chdir(WORK / fold)
+        teacher = load_teacher(Path(last_checkpoint(Path("teacher-42"))), load_labels())
+        sentences = load_data()["valid"]["sentence"][:]
+        logits |= zip(sentences, mean_logits([teacher], sentences, MAX_LENGTH, BATCH_SIZE).tolist(), strict=True)
+    return logits
 
 
 def examine(row: Row, seed: int) -> Run:
@@ -324,7 +360,7 @@ def first_of(rows: Iterable[Row], name: str) -> list[tuple[Row, int]]:
 
 def run_all() -> list[Run]:
     """Trains and measures whatever is not in the CSV file yet; returns all of it."""
-    for split in sorted({row.split for row in ROWS}):  # dev first
+    for split in SPLITS:
         prepare(split)
     runs = read_results()
 
@@ -336,13 +372,15 @@ def run_all() -> list[Run]:
 
     done = {(run.split, run.row, run.seed) for run in runs}
     tasks = [(row, seed) for row in ROWS for seed in row.seeds if (row.split, row.name, seed) not in done]
-    keep(in_parallel(train, [task for task in tasks if not task[0].teachers]))
-    distilled = [task for task in tasks if task[0].teachers]
-    for task in first_of((row for row, _ in distilled), "knowledge"):
-        label(*task)
+    while tasks:  # teachers before those that they teach
+        missing = {(row.split, str(folder(row, seed))) for row, seed in tasks}
+        ready = [task for task in tasks if not learns_from(task[0]) & missing]
+        for task in first_of((row for row, _ in ready), "knowledge"):
+            label(*task)
+        keep(in_parallel(train, ready))
+        tasks = [task for task in tasks if task not in ready]
     together = first_of(ROWS, "teachers")
     keep(in_parallel(examine, [task for task in together if (task[0].split, committee(task[0])[0], 0) not in done]))
-    keep(in_parallel(train, distilled))
     return runs
 
 
@@ -387,7 +425,7 @@ def main() -> None:
         runs = run_all()
     frame = pandas.DataFrame(map(asdict, runs)).query("split == 'dev' and steps > 0")
     draw_ablation(PICTURE, {str(name): list(rows["accuracy"]) for name, rows in frame.groupby("row", sort=False)})
-    for split in sorted({row.split for row in ROWS}):
+    for split in sorted({run.split for run in runs}):
         print(f"\n{split}\n\n{table(runs, split)}")
 
 

@@ -4,22 +4,32 @@ from pathlib import Path
 
 import pandas
 import pytest
+from datasets import load_from_disk
 
 import distill
 import finetune_bert
 import train_bilstm
-from artifacts import load_data
+from artifacts import load_classifier, load_data
 from benchmarks import ablation
 from benchmarks.ablation import Row
+from training import predict_logits
 
-COMMITTEES = {"BERT": ("teacher-1",), "BERT and student": ("teacher-1", "student-alone-0")}
+COMMITTEES = {
+    "BERT": ("teacher-1",),
+    "BERT and student": ("teacher-1", "student-alone-0"),
+    "BERT and distilled student": ("teacher-1", "train-0"),
+    "held-out student": ("student-held-out-0",),
+}
 ROWS = [
     Row("teacher", "teacher", {}, seeds=(1,)),
     Row("student alone", "alone", {}, seeds=(0, 1)),
     Row("train", "distilled", {}, seeds=(0, 1), teachers="BERT", knowledge="knowledge-train"),
     Row("softened", "distilled", {"LOSS": "kl"}, teachers="BERT", knowledge="knowledge-train"),
     Row("both teach", "distilled", {}, teachers="BERT and student", knowledge="knowledge-both"),
+    Row("born again", "distilled", {}, teachers="BERT and distilled student", knowledge="knowledge-again"),
     Row("student held out", "alone", {"DROPOUT": 0.5}, split="held-out"),
+    Row("out of fold", "distilled", {}, (0,), "held-out", "held-out student", ablation.OUT_OF_FOLD),
+    *(Row("teacher", "teacher", {}, (42,), fold) for fold in ablation.FOLDS),
 ]
 
 
@@ -53,7 +63,7 @@ def test_every_row_is_trained_and_told(small_ablation, capsys):
     ablation.main()
     table = pandas.read_csv(small_ablation / "ablation.csv", keep_default_na=False).set_index(["split", "row", "seed"])
     trained = {(row.split, row.name, seed) for row in ROWS for seed in row.seeds}
-    together = {("dev", f"teachers: {name}", 0) for name in COMMITTEES}
+    together = {(row.split, f"teachers: {row.teachers}", 0) for row in ROWS if row.teachers}
     assert set(table.index) == trained | together
     for split, name, seed in trained:
         run = table.loc[(split, name, seed)]
@@ -84,6 +94,26 @@ def test_finished_runs_are_not_trained_again(small_ablation, monkeypatch, capsys
     after = pandas.read_csv(small_ablation / "ablation.csv")
     assert len(after) == len(before) == 3
     assert after["constants"].str.contains("DROPOUT").sum() == 2
+
+
+def test_out_of_fold_logits_are_of_the_teacher_that_has_not_seen_the_sentence(small_ablation, monkeypatch):
+    monkeypatch.setattr(ablation, "ROWS", [row for row in ROWS if row.split != "dev"])
+    ablation.main()
+    held_out = small_ablation / "ablation" / "held-out"
+    learnt = load_from_disk(held_out / ablation.OUT_OF_FOLD)
+    assert len(learnt) == 240
+    halves = [load_from_disk(small_ablation / "ablation" / fold / "data") for fold in ablation.FOLDS]
+    assert halves[0]["train"]["sentence"][:] == halves[1]["valid"]["sentence"][:]
+    assert halves[1]["train"]["sentence"][:] == halves[0]["valid"]["sentence"][:]
+    for fold, half in zip(ablation.FOLDS, halves, strict=True):
+        monkeypatch.chdir(small_ablation / "ablation" / fold)
+        unseen = half["valid"]["sentence"][:]
+        model, tokenizer = load_classifier(Path(ablation.last_checkpoint(Path("teacher-42"))))
+        logits = dict(zip(unseen, predict_logits(model, tokenizer, unseen, 128, 64), strict=True))
+        theirs = [row for row in learnt if row["sentence"] in logits]
+        assert len(theirs) == 120
+        for row in theirs:
+            assert row["label"] == pytest.approx(logits[row["sentence"]].tolist(), abs=0.1)
 
 
 def test_held_out_sentences_are_rows_of_train_that_are_not_learnt(small_ablation, monkeypatch):
