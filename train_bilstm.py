@@ -33,9 +33,9 @@ BATCH_SIZE = 128  # article: 16
 LEARNING_RATE = 1e-3  # peak; article: 1e-4
 SCHEDULE = "cosine"  # to 0 at the last step; article: "constant_with_warmup"
 WARMUP_STEPS = 300  # from 0; article: 1,000, from 0.3 of the rate
-DROPOUT = 0.3  # of the embeddings and of the final states; article: none
+DROPOUT = 0.4  # of the embeddings and of the final states; article: none
 AVERAGED_EPOCHS = 0  # last epochs over which the weights are averaged; article: none
-EPOCHS = 5  # article: 50
+EPOCHS = 15  # article: 50
 SEED = 42
 OUTPUT = Path("model2")
 

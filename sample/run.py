@@ -29,12 +29,11 @@ def set_constants(seed: int) -> None:
     finetune_bert.BATCH_SIZE = 16
     finetune_bert.LEARNING_RATE = 3e-4
     finetune_bert.EPOCHS = 8
-    # The students differ in what they learn from only: as many steps, the same rate, schedule and dropout.
+    # The students differ in what they learn from and start from: as many steps, the same rate, schedule and dropout.
     train_bilstm.BATCH_SIZE = distill.BATCH_SIZE = 32
     train_bilstm.EPOCHS = distill.EPOCHS = 10
     train_bilstm.WARMUP_STEPS = distill.WARMUP_STEPS = 50
     train_bilstm.DROPOUT = distill.DROPOUT = 0.3
-    distill.LOSS, distill.EMBEDDINGS_FROM_TEACHER = "mse", False  # as in the article
     distill.AUGMENTATIONS = 10
     distill.EPOCH_SENTENCES = 1755
     finetune_bert.SEED = train_bilstm.SEED = distill.SEED = distill.AUGMENTATION_SEED = seed

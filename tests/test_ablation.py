@@ -17,7 +17,6 @@ from training import predict_logits
 COMMITTEES = {
     "BERT": ("teacher-1",),
     "BERT and student": ("teacher-1", "student-alone-0"),
-    "BERT and distilled student": ("teacher-1", "train-0"),
     "held-out student": ("student-held-out-0",),
 }
 ROWS = [
@@ -26,7 +25,6 @@ ROWS = [
     Row("train", "distilled", {}, seeds=(0, 1), teachers="BERT", knowledge="knowledge-train"),
     Row("softened", "distilled", {"LOSS": "kl"}, teachers="BERT", knowledge="knowledge-train"),
     Row("both teach", "distilled", {}, teachers="BERT and student", knowledge="knowledge-both"),
-    Row("born again", "distilled", {}, teachers="BERT and distilled student", knowledge="knowledge-again"),
     Row("student held out", "alone", {"DROPOUT": 0.5}, split="held-out"),
     Row("out of fold", "distilled", {}, (0,), "held-out", "held-out student", ablation.OUT_OF_FOLD),
     *(Row("teacher", "teacher", {}, (42,), fold) for fold in ablation.FOLDS),
