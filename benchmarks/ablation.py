@@ -355,7 +355,7 @@ def first_of(rows: Iterable[Row], name: str) -> list[tuple[Row, int]]:
 
 
 def run_all() -> list[Run]:
-    """Trains and measures whatever is not in the CSV file yet; returns all of it."""
+    """Trains and measures whatever is not in the CSV file yet; returns all of it, in the order of ROWS."""
     for split in SPLITS:
         prepare(split)
     runs = read_results()
@@ -375,7 +375,7 @@ def run_all() -> list[Run]:
     together = first_of(ROWS, "teachers")
     keep(in_parallel(examine, [task for task in together if (task[0].split, committee(task[0])[0], 0) not in done]))
     keep(in_parallel(train, distilled))
-    return runs
+    return read_results()
 
 
 def spread(values: pandas.Series, style: str = ".4f") -> str:
