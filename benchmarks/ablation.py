@@ -95,12 +95,15 @@ class Row:
 
 
 def held_out(
-    name: str, script: str = "distilled", teachers: str = "", knowledge: str = "", seed: int = 0, **constants: object
+    name: str,
+    script: str = "distilled",
+    teachers: str = "",
+    knowledge: str = "knowledge-headlines",
+    seed: int = 0,
+    **constants: object,
 ) -> Row:
     """A row on which settings are chosen: one seed, on the rest of train."""
     sizes = {"EPOCH_SENTENCES": 48_360} if teachers else {}
-    if teachers == BOTH:
-        knowledge = "knowledge-all" if "AUGMENTATIONS" in constants else "knowledge-headlines"
     return Row(name, script, sizes | constants, (seed,), "held-out", teachers, knowledge)
 
 
@@ -122,8 +125,10 @@ ROWS = [
     held_out("student alone averaged", "alone", SCHEDULE="constant_with_warmup", AVERAGED_EPOCHS=3),
     held_out("student alone rate 0.002", "alone", LEARNING_RATE=0.002),
     held_out("student alone longer", "alone", **LONGER),
-    held_out("headlines BERT alone teaches", "distilled", "BERT", "knowledge-headlines-BERT", UNLABELLED=UNLABELLED),
-    held_out("headlines out of fold", "distilled", "BERT", OUT_OF_FOLD, UNLABELLED=UNLABELLED),
+    held_out(
+        "headlines BERT alone teaches", teachers="BERT", knowledge="knowledge-headlines-BERT", UNLABELLED=UNLABELLED
+    ),
+    held_out("headlines out of fold", teachers="BERT", knowledge=OUT_OF_FOLD, UNLABELLED=UNLABELLED),
     held_out("headlines", teachers=BOTH, UNLABELLED=UNLABELLED),
     held_out("headlines dropout 0.1", teachers=BOTH, UNLABELLED=UNLABELLED, DROPOUT=0.1),
     held_out("headlines dropout 0.3", teachers=BOTH, UNLABELLED=UNLABELLED, DROPOUT=0.3),
@@ -132,10 +137,11 @@ ROWS = [
     held_out("headlines hard labels 0.3", teachers=BOTH, UNLABELLED=UNLABELLED, HARD_SHARE=0.3),
     held_out("headlines softened", teachers=BOTH, **SOFTENED),
     held_out("headlines softened embeddings longer", teachers=BOTH, **BEST),
-    held_out("best of all", "distilled", "BERT and 2 students", "knowledge-best", **BEST),
+    held_out("best of all", teachers="BERT and 2 students", knowledge="knowledge-best", **BEST),
     held_out(
         "headlines augmentations embeddings",
         teachers=BOTH,
+        knowledge="knowledge-all",
         UNLABELLED=UNLABELLED,
         AUGMENTATIONS=5,
         EMBEDDINGS_FROM_TEACHER=True,
