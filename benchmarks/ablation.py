@@ -337,8 +337,8 @@ def read_results() -> list[Run]:
 
 def write_results(runs: list[Run]) -> None:
     """The CSV file, in the order of ROWS."""
-    order = [row.name for row in ROWS]
-    runs = sorted(runs, key=lambda run: (run.split, order.index(run.row) if run.row in order else -1, run.seed))
+    order = {(row.split, row.name): number for number, row in enumerate(ROWS)}
+    runs = sorted(runs, key=lambda run: (run.split, order.get((run.split, run.row), -1), run.seed))
     table = pandas.DataFrame([asdict(run) for run in runs], columns=[field.name for field in fields(Run)])
     write_text(RESULTS, table.to_csv(index=False, lineterminator="\n"))
 
@@ -396,14 +396,11 @@ def table(runs: list[Run], split: str) -> str:
     """
     titles = ["", "seeds", "accuracy", "of new sentences", "gain", "sentences", "steps", "seconds", "teachers"]
     lines = [f"| {' | '.join(titles)} |", "| --- " * len(titles) + "|"]
-    names = [run.row for run in runs if not run.steps] + [row.name for row in ROWS]
     frame = pandas.DataFrame(map(asdict, runs))
     frame = frame[frame["split"] == split].set_index("seed")
     alone = frame[frame["row"].isin(["student alone", "student alone longer"])]
-    for name in dict.fromkeys(names):
+    for name in frame["row"].unique():
         found = frame[frame["row"] == name]
-        if found.empty:
-            continue
         first = found.iloc[0]
         gain, sizes, teachers = "", ["", "", ""], first.constants
         if first.steps:
