@@ -17,6 +17,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import chdir
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import ModuleType
@@ -68,15 +69,17 @@ DEFAULTS = {  # a row's run leaves nothing behind for the next
     for name, script in SCRIPTS.items()
 }
 SEEDS = (0, 1, 2)
+TEACHER_SEEDS = (42, 43, 44)
 BOTH = "BERT and student"
-BERTS = tuple(f"teacher-{seed}" for seed in (42, 43, 44))
-STUDENTS = tuple(f"student-alone-{seed}" for seed in SEEDS)
+BERTS = [f"teacher-{seed}" for seed in TEACHER_SEEDS]
+STUDENTS = [f"student-alone-{seed}" for seed in SEEDS]
+LONGER_STUDENTS = [f"student-alone-longer-{seed}" for seed in SEEDS]
 COMMITTEES = {  # runs whose logits are averaged
-    "BERT": ("teacher-42",),
-    BOTH: ("teacher-42", "student-alone-0"),
-    "BERT and 2 students": ("teacher-42", "student-alone-0", "student-alone-longer-0"),
-    "3 BERTs and 3 students": (*BERTS, *STUDENTS),
-    "3 BERTs and 6 students": (*BERTS, *STUDENTS, *(f"student-alone-longer-{seed}" for seed in SEEDS)),
+    "BERT": BERTS[:1],
+    BOTH: BERTS[:1] + STUDENTS[:1],
+    "BERT and 2 students": BERTS[:1] + STUDENTS[:1] + LONGER_STUDENTS[:1],
+    "3 BERTs and 3 students": BERTS + STUDENTS,
+    "3 BERTs and 6 students": BERTS + STUDENTS + LONGER_STUDENTS,
 }
 OUT_OF_FOLD = "knowledge-out-of-fold"  # where each train sentence has the logits of a teacher not fitted to it
 
@@ -117,7 +120,7 @@ ARTICLE: dict[str, Any] = {"BATCH_SIZE": 16, "LEARNING_RATE": 1e-4, "SCHEDULE": 
 LONGER: dict[str, Any] = {"EPOCHS": 15, "DROPOUT": 0.4}
 BEST: dict[str, Any] = SOFTENED | {"EMBEDDINGS_FROM_TEACHER": True, "EPOCHS": 15}
 ROWS = [
-    held_out("teacher", "teacher", seed=42, EPOCHS=3),
+    held_out("teacher", "teacher", seed=TEACHER_SEEDS[0], EPOCHS=3),
     held_out("student alone without dropout", "alone", DROPOUT=0.0),
     held_out("student alone", "alone"),
     held_out("student alone dropout 0.2", "alone", DROPOUT=0.2),
@@ -146,8 +149,8 @@ ROWS = [
         AUGMENTATIONS=5,
         EMBEDDINGS_FROM_TEACHER=True,
     ),
-    *(Row("teacher", "teacher", {"EPOCHS": 3}, (42,), fold) for fold in FOLDS),
-    Row("teacher", "teacher", {}, (42, 43, 44)),
+    *(Row("teacher", "teacher", {"EPOCHS": 3}, TEACHER_SEEDS[:1], fold) for fold in FOLDS),
+    Row("teacher", "teacher", {}, TEACHER_SEEDS),
     Row("student alone", "alone", {}, SEEDS),
     Row("student alone longer", "alone", LONGER, SEEDS),
     dev("train", {}, "knowledge-train", SEEDS),
@@ -227,9 +230,8 @@ def prepare(split: str) -> None:
         Path("tnews").symlink_to(ROOT / "tnews")
         prepare_data.main()
         return
-    whole = WORK / ("held-out" if split in FOLDS else "dev")
+    whole, size = (WORK / "held-out", 0.5) if split in FOLDS else (WORK / "dev", HELD_OUT)
     os.chdir(whole)
-    size = 0.5 if split in FOLDS else HELD_OUT
     learnt, rest = load_data()["train"].train_test_split(test_size=size, seed=SPLIT_SEED).values()
     if split == FOLDS[1]:
         learnt, rest = rest, learnt
@@ -247,9 +249,11 @@ def label(row: Row, seed: int) -> None:
     knowledge = distill.make_knowledge(data, teachers, distill.origin_of_knowledge(data, teachers))
     if row.knowledge == OUT_OF_FOLD:
         logits = out_of_fold_logits()
-        os.chdir(WORK / row.split)
+        replaced = knowledge.map(
+            lambda line: {"label": logits.get(line["sentence"], line["label"])}, keep_in_memory=True
+        )
         with new_directory(distill.KNOWLEDGE) as target:
-            knowledge.map(lambda line: {"label": logits.get(line["sentence"], line["label"])}).save_to_disk(str(target))
+            replaced.save_to_disk(str(target))
             shutil.copy(distill.KNOWLEDGE / "origin.json", target)
 
 
@@ -257,9 +261,9 @@ def out_of_fold_logits() -> dict[str, list[float]]:
     """For each sentence of the folds the logits of the teacher that was trained on the other fold."""
     logits: dict[str, list[float]] = {}
     for fold in FOLDS:
-        os.chdir(WORK / fold)
-        teacher = load_teacher(Path(last_checkpoint(Path("teacher-42"))), load_labels())
-        sentences = load_data()["valid"]["sentence"][:]
+        with chdir(WORK / fold):
+            teacher = load_teacher(Path(last_checkpoint(Path(BERTS[0]))), load_labels())
+            sentences = load_data()["valid"]["sentence"][:]
         logits |= zip(sentences, mean_logits([teacher], sentences, MAX_LENGTH, BATCH_SIZE).tolist(), strict=True)
     return logits
 
