@@ -13,32 +13,25 @@ Caruana 2014, arXiv 1312.6184. Softened probabilities: Hinton et al. 2015, arXiv
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import torch
 from datasets import Dataset, DatasetDict
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_scheduler, set_seed
+from transformers import get_scheduler, set_seed
 
-from artifacts import (
-    DATA,
-    STUDENT_TOKENIZER,
-    best_checkpoint,
-    file_fingerprint,
-    fingerprint,
-    load_classifier,
-    load_data,
-    load_descriptions,
-    load_labels,
-    load_tokenizer,
-)
-from batching import make_loader
-from bilstm import BiLSTMForSequenceClassification, new_student
-from labelling import NO_LABEL, as_student_reads, gather_sentences, label_sentences
-from onnx_export import export_onnx
-from running import stage
-from training import already_done, constants, fit
+from bert_to_bilstm.distillation.labelling import label_sentences
+from bert_to_bilstm.distillation.transfer_set import NO_LABEL, as_student_reads, gather_sentences
+from bert_to_bilstm.files import file_fingerprint
+from bert_to_bilstm.models.bilstm import new_student
+from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier, load_tokenizer
+from bert_to_bilstm.models.initialisation import start_from_teacher
+from bert_to_bilstm.outputs.onnx_export import export_onnx
+from bert_to_bilstm.stages import stage
+from bert_to_bilstm.text.dataset import DATA, STUDENT_TOKENIZER, fingerprint, load_data, load_descriptions, load_labels
+from bert_to_bilstm.training.batches import make_loader
+from bert_to_bilstm.training.loop import fit
+from bert_to_bilstm.training.run import already_done, constants
 
 TEACHERS: list[str] = []  # checkpoint directories, such as "model1/3-0.5681" and "model2/5-0.5278", of BERTs and of
 # students alike, their logits averaged; []: model1's best
@@ -75,31 +68,6 @@ def find_teachers() -> list[Path]:
         if not (teacher / "model.safetensors").is_file():
             raise SystemExit(f"{teacher}/model.safetensors is missing: name checkpoint directories in TEACHERS.")
     return teachers
-
-
-def start_from_teacher(
-    student: BiLSTMForSequenceClassification,
-    tokenizer: PreTrainedTokenizerBase,
-    teacher: PreTrainedModel,
-    teacher_tokenizer: PreTrainedTokenizerBase,
-) -> int:
-    """Gives the student the teacher's embeddings of the tokens that both know; returns how many those are.
-
-    A wider teacher's are reduced to their principal components; a narrower one's fill the first columns, and the others
-    stay random. They are scaled to the standard deviation of the student's own start.
-    """
-    start = student.embedding.weight.data  # (tokens, 512)
-    theirs = cast(nn.Embedding, teacher.get_input_embeddings()).weight.detach()
-    vocabulary = teacher_tokenizer.get_vocab()
-    pairs = [(number, vocabulary[token]) for token, number in tokenizer.get_vocab().items() if token in vocabulary]
-    ours, known = torch.tensor(sorted(pairs)).unbind(1)
-    vectors = theirs[known] - theirs[known].mean(0)
-    if vectors.shape[1] > start.shape[1]:
-        _, _, components = torch.linalg.svd(vectors, full_matrices=False)
-        vectors = vectors @ components[: start.shape[1]].T
-    start[ours, : vectors.shape[1]] = vectors * (start.std() / vectors.std())
-    start[tokenizer.pad_token_id] = 0
-    return len(pairs)
 
 
 def as_training_rows(knowledge: Dataset) -> Dataset:

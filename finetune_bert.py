@@ -22,20 +22,14 @@ from transformers import (
     set_seed,
 )
 
-from artifacts import (
-    DATA,
-    check_model,
-    file_fingerprint,
-    fingerprint,
-    first_line,
-    load_data,
-    load_descriptions,
-    load_labels,
-    refuse_pickles,
-)
-from batching import make_accelerator, make_loader
-from running import stage
-from training import already_done, constants, fit, say
+from bert_to_bilstm.files import file_fingerprint, first_line
+from bert_to_bilstm.models.checkpoints import check_model, refuse_pickles
+from bert_to_bilstm.stages import say, stage
+from bert_to_bilstm.text.dataset import DATA, fingerprint, load_data, load_descriptions, load_labels
+from bert_to_bilstm.training.batches import make_loader
+from bert_to_bilstm.training.device import make_accelerator
+from bert_to_bilstm.training.loop import fit
+from bert_to_bilstm.training.run import already_done, constants
 
 MODEL_NAME = "bert-base-chinese"  # a name on the hub, or a local folder with a model in it
 MAX_LENGTH = 128  # tokens; the longest headline has 145 characters, 99.9% have fewer than 64

@@ -18,18 +18,12 @@ from typing import cast
 
 from torch import Tensor
 
-from artifacts import (
-    best_checkpoint,
-    load_char_table,
-    load_classifier,
-    load_data,
-    load_labels,
-    refuse_in_the_way,
-    write_text,
-)
-from clue import check_predictions, write_submission
-from running import quiet_libraries, stage
-from training import predict_logits
+from bert_to_bilstm.files import refuse_in_the_way, write_text
+from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
+from bert_to_bilstm.outputs.clue import check_predictions, write_submission
+from bert_to_bilstm.stages import quiet_libraries, stage
+from bert_to_bilstm.text.dataset import load_char_table, load_data, load_labels
+from bert_to_bilstm.training.prediction import predict_logits
 
 MODEL = ""  # any checkpoint directory, the teacher's too, such as "model1/3-0.5681"; "": the best one of model3/
 MAX_LENGTH = 128  # tokens

@@ -8,34 +8,21 @@ Writes  report/: comparison.csv and comparison.png (dev accuracy by epoch), per_
     python report.py
 """
 
-from math import nan
 from pathlib import Path
 
 import pandas
 import torch
 from datasets import DatasetDict
 from torch import Tensor
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_confusion_matrix,
-    multiclass_f1_score,
-    multiclass_precision,
-    multiclass_recall,
-)
 
-from artifacts import (
-    best_checkpoint,
-    load_classifier,
-    load_data,
-    load_descriptions,
-    load_labels,
-    refuse_in_the_way,
-    write_text,
-)
-from pictures import draw_comparison, draw_confusion_matrix, drawable
-from price_list import price_list
-from running import stage
-from training import predict_logits, read_history
+from bert_to_bilstm.evaluation.comparison import accuracy_by_epoch, compare, confusion_matrix, errors, per_class
+from bert_to_bilstm.evaluation.cost import price_list
+from bert_to_bilstm.files import refuse_in_the_way, write_text
+from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
+from bert_to_bilstm.outputs.plots import draw_comparison, draw_confusion_matrix
+from bert_to_bilstm.stages import stage
+from bert_to_bilstm.text.dataset import load_data, load_descriptions, load_labels
+from bert_to_bilstm.training.prediction import predict_logits
 
 MODELS = {
     "teacher": (Path("model1"), "finetune_bert.py"),
@@ -69,103 +56,6 @@ def predict(checkpoints: dict[str, Path], data: DatasetDict, labels: dict[int, s
             for split in ("valid", "train")
         }
     return logits
-
-
-def new_sentences(data: DatasetDict) -> Tensor:
-    """Which sentences of dev are not in train: a truth value for each."""
-    seen = set(data["train"]["sentence"])
-    return torch.tensor([sentence not in seen for sentence in data["valid"]["sentence"]])
-
-
-def compare(
-    checkpoints: dict[str, Path], logits: dict[str, dict[str, Tensor]], data: DatasetDict, classes: int
-) -> pandas.DataFrame:
-    """A row a model: accuracy and macro-F1 on dev, all of it and the sentences that train does not hold; on train."""
-    new = new_sentences(data)
-    truth = {split: torch.tensor(data[split]["label"][:]) for split in ("valid", "train")}
-
-    def accuracy(predicted: Tensor, truth: Tensor) -> float:
-        return multiclass_accuracy(predicted, truth, num_classes=classes, average="micro").item() if len(truth) else nan
-
-    def macro_f1(predicted: Tensor, truth: Tensor) -> float:
-        return multiclass_f1_score(predicted, truth, num_classes=classes, average="macro").item() if len(truth) else nan
-
-    rows = {}
-    for name, checkpoint in checkpoints.items():
-        predicted = {split: logits[name][split].argmax(1) for split in truth}
-        rows[name] = {
-            "checkpoint": str(checkpoint),
-            "dev accuracy": accuracy(predicted["valid"], truth["valid"]),
-            "dev macro-F1": macro_f1(predicted["valid"], truth["valid"]),
-            "accuracy, new": accuracy(predicted["valid"][new], truth["valid"][new]),
-            "macro-F1, new": macro_f1(predicted["valid"][new], truth["valid"][new]),
-            "train accuracy": accuracy(predicted["train"], truth["train"]),
-        }
-    return pandas.DataFrame.from_dict(rows, orient="index")
-
-
-def accuracy_by_epoch(checkpoints: dict[str, Path]) -> pandas.DataFrame:
-    """A row an epoch, a column a model: the dev accuracies of the history.csv files. Not all have as many epochs."""
-    columns = {}
-    for name, checkpoint in checkpoints.items():
-        accuracies = {int(row["epoch"]): float(row["valid_accuracy"]) for row in read_history(checkpoint.parent)}
-        if not accuracies:  # a checkpoint that was brought here alone
-            epoch, accuracy = checkpoint.name.split("-")
-            accuracies = {int(epoch): float(accuracy)}
-        columns[name] = pandas.Series(accuracies)
-    return pandas.DataFrame(columns).rename_axis("epoch")
-
-
-def per_class(
-    logits: dict[str, dict[str, Tensor]], truth: Tensor, labels: dict[int, str], descriptions: dict[str, str]
-) -> pandas.DataFrame:
-    """A row a model and class: precision, recall and F1 on dev, and `support`, the sentences of the class in dev."""
-    functions = {"precision": multiclass_precision, "recall": multiclass_recall, "f1": multiclass_f1_score}
-    classes = pandas.DataFrame({"label": labels.values()})
-    classes["label_desc"] = classes["label"].map(descriptions)
-    tables = []
-    for name, splits in logits.items():
-        scores = {
-            score: function(splits["valid"], truth, num_classes=len(labels), average="none").numpy()
-            for score, function in functions.items()
-        }
-        support = truth.bincount(minlength=len(labels)).numpy()
-        tables.append(classes.assign(**scores, support=support).assign(model=name))
-    return pandas.concat(tables).set_index("model")
-
-
-def confusion_matrix(
-    logits: Tensor, truth: Tensor, labels: dict[int, str], descriptions: dict[str, str]
-) -> pandas.DataFrame:
-    """The share of each true class (row) that is taken for each class (column), by what the classes are called."""
-    counts = multiclass_confusion_matrix(logits, truth, num_classes=len(labels))
-    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)  # dev may lack a class
-    names = [
-        # a description, or else a label, that the font can write
-        next(name for name in (descriptions[label], label, str(number)) if name and drawable(name))
-        for number, label in labels.items()
-    ]
-    return pandas.DataFrame(shares.numpy(), index=names, columns=names)
-
-
-def errors(
-    name: str, logits: dict[str, dict[str, Tensor]], data: DatasetDict, labels: dict[int, str]
-) -> pandas.DataFrame:
-    """The dev rows that model `name` gets wrong, those first of which it is surest; beside its answers the teacher's.
-
-    `row` counts the rows of dev from 1, as the lines of dev.json.
-    """
-    truth = torch.tensor(data["valid"]["label"][:])
-    table = pandas.DataFrame({"row": range(1, len(truth) + 1), "sentence": data["valid"]["sentence"][:]})
-    table = table.set_index("row")
-    table["label"] = [labels[number] for number in truth.tolist()]
-    for model in dict.fromkeys(["teacher", name]):
-        if model in logits:
-            confidence, predicted = logits[model]["valid"].softmax(1).max(1)
-            table[model] = [labels[number] for number in predicted.tolist()]
-            table[f"{model} confidence"] = confidence.numpy()
-    wrong = table[table[name] != table["label"]]
-    return wrong.sort_values(f"{name} confidence", ascending=False, kind="stable")
 
 
 def write_csv(name: str, table: pandas.DataFrame) -> None:

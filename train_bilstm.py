@@ -13,20 +13,14 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import get_scheduler, set_seed
 
-from artifacts import (
-    DATA,
-    STUDENT_TOKENIZER,
-    file_fingerprint,
-    fingerprint,
-    load_data,
-    load_descriptions,
-    load_labels,
-    load_tokenizer,
-)
-from batching import make_loader
-from bilstm import new_student
-from running import stage
-from training import already_done, constants, fit
+from bert_to_bilstm.files import file_fingerprint
+from bert_to_bilstm.models.bilstm import new_student
+from bert_to_bilstm.models.checkpoints import load_tokenizer
+from bert_to_bilstm.stages import stage
+from bert_to_bilstm.text.dataset import DATA, STUDENT_TOKENIZER, fingerprint, load_data, load_descriptions, load_labels
+from bert_to_bilstm.training.batches import make_loader
+from bert_to_bilstm.training.loop import fit
+from bert_to_bilstm.training.run import already_done, constants
 
 MAX_LENGTH = 128  # tokens
 BATCH_SIZE = 128  # article: 16

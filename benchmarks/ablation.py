@@ -32,13 +32,16 @@ import distill
 import finetune_bert
 import prepare_data
 import train_bilstm
-from artifacts import DATA, checkpoints, load_classifier, load_data, load_labels, load_rows, new_directory, write_text
 from benchmarks.measure import machine
-from labelling import load_teacher, mean_logits
-from pictures import draw_ablation
-from report import new_sentences
-from running import quiet_libraries, stage
-from training import predict_logits, read_history
+from bert_to_bilstm.distillation.labelling import load_teacher, mean_logits
+from bert_to_bilstm.evaluation.comparison import new_sentences
+from bert_to_bilstm.files import new_directory, write_text
+from bert_to_bilstm.models.checkpoints import checkpoints, load_classifier
+from bert_to_bilstm.outputs.plots import draw_ablation
+from bert_to_bilstm.stages import quiet_libraries, stage
+from bert_to_bilstm.text.dataset import DATA, load_data, load_labels, load_rows
+from bert_to_bilstm.training.prediction import predict_logits
+from bert_to_bilstm.training.run import read_history
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "ablation"

@@ -25,18 +25,21 @@ from typing import Any
 import torch
 from datasets import Dataset, DatasetDict
 
-import batching
 import distill
 import finetune_bert
 import prepare_data
 import train_bilstm
-import training
-from artifacts import load_classifier, load_data, load_labels, write_text
 from benchmarks import sides
 from benchmarks.measure import compare, in_a_child, in_turn, kind, machine, memory, scaling, share_of_peak, table
-from labelling import SHARD, gather_sentences, label_sentences, load_teacher
-from normalization import builtin_table
-from running import quiet_libraries
+from bert_to_bilstm.distillation.labelling import SHARD, label_sentences, load_teacher
+from bert_to_bilstm.distillation.transfer_set import gather_sentences
+from bert_to_bilstm.files import write_text
+from bert_to_bilstm.models.checkpoints import load_classifier
+from bert_to_bilstm.stages import quiet_libraries
+from bert_to_bilstm.text.char_table import builtin_table
+from bert_to_bilstm.text.dataset import load_data, load_labels
+from bert_to_bilstm.training import batches, device, loop
+from bert_to_bilstm.training.run import read_history
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -79,11 +82,11 @@ def target(cpu: float, gpu: float | None) -> float | None:
 
 
 def precision() -> str:
-    return "bf16" if batching.fast_bf16() else "fp32"
+    return "bf16" if device.fast_bf16() else "fp32"
 
 
 def student_rows(rows: int) -> Dataset:
-    return sides.some_rows(rows, train_bilstm.BATCH_SIZE, train_bilstm.BATCH_SIZE * batching.LENGTH_POOL)
+    return sides.some_rows(rows, train_bilstm.BATCH_SIZE, train_bilstm.BATCH_SIZE * batches.LENGTH_POOL)
 
 
 def student_training() -> list[dict]:
@@ -94,14 +97,14 @@ def student_training() -> list[dict]:
 
 def student_training_in_fp32() -> list[dict]:
     """As on hardware without units for bf16."""
-    batching.fast_bf16 = lambda: False
+    device.fast_bf16 = lambda: False
     [line] = student_training()
     return [line | {"target": target(2.2, None)}]
 
 
 def teacher_training(name: str) -> list[dict]:
     finetune_bert.BATCH_SIZE = TEACHERS[name]["batch_size"]  # as the README has them
-    pool = finetune_bert.BATCH_SIZE * batching.LENGTH_POOL
+    pool = finetune_bert.BATCH_SIZE * batches.LENGTH_POOL
     rows = sides.some_rows(TEACHERS[name]["rows"], finetune_bert.BATCH_SIZE, pool)
     ours, article, trainer = in_turn(
         sides.our_teacher(name, rows),
@@ -160,14 +163,14 @@ def time_and_data() -> list[dict]:
 
 def memory_over_epochs() -> list[dict]:
     """Memory of stage 3, on a part of the data, after each epoch."""
-    resident, release_memory = [], training.release_memory
+    resident, release_memory = [], loop.release_memory
 
     def release_and_look() -> None:
         release_memory()
         resident.append(memory("VmRSS"))
 
     few = DatasetDict(train=student_rows(MEMORY_ROWS), valid=load_data()["valid"])
-    train_bilstm.load_data, training.release_memory = lambda: few, release_and_look
+    train_bilstm.load_data, loop.release_memory = lambda: few, release_and_look
     train_bilstm.EPOCHS, train_bilstm.OUTPUT = MEMORY_EPOCHS, Path("memory")
     train_bilstm.main()
     said = f"{resident[-1] - resident[0]:+.0f} MB since epoch 1"
@@ -212,7 +215,7 @@ def seconds_to_the_articles_best(source: Path) -> list[dict]:
     train_bilstm.EPOCHS = EPOCHS_TO_BEST
     train_bilstm.main()
     ours = time.perf_counter() - started
-    accuracy = max(float(row["valid_accuracy"]) for row in training.read_history(train_bilstm.OUTPUT))
+    accuracy = max(float(row["valid_accuracy"]) for row in read_history(train_bilstm.OUTPUT))
     if accuracy < ARTICLE_BEST:
         raise SystemExit(f"{EPOCHS_TO_BEST} epochs gave {accuracy}, not {ARTICLE_BEST}: raise EPOCHS_TO_BEST.")
     samples = ARTICLE_EPOCHS_TO_BEST * len(load_data()["train"])

@@ -32,17 +32,20 @@ from transformers import (
     get_scheduler,
 )
 
-import batching
 import distill
 import finetune_bert
 import train_bilstm
-from artifacts import STUDENT_TOKENIZER, load_data, load_descriptions, load_labels, load_tokenizer
-from batching import LengthGroupedBatches, make_accelerator, make_loader
 from benchmarks import article
-from bilstm import new_student
-from onnx_export import export_onnx
-from price_list import latency
-from training import predict_logits, train_epoch
+from bert_to_bilstm.evaluation.cost import latency
+from bert_to_bilstm.models.bilstm import new_student
+from bert_to_bilstm.models.checkpoints import load_tokenizer
+from bert_to_bilstm.outputs.onnx_export import export_onnx
+from bert_to_bilstm.text.dataset import STUDENT_TOKENIZER, load_data, load_descriptions, load_labels
+from bert_to_bilstm.training import device
+from bert_to_bilstm.training.batches import LengthGroupedBatches, make_loader
+from bert_to_bilstm.training.device import make_accelerator
+from bert_to_bilstm.training.loop import train_epoch
+from bert_to_bilstm.training.prediction import predict_logits
 
 SEED = 42
 
@@ -86,7 +89,7 @@ def load_teacher(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def epochs_of_ours(model: PreTrainedModel, loader: DataLoader, learning_rate: float) -> Callable[[], float]:
-    """training.py's loop: a round is one more epoch over `loader`."""
+    """Our loop: a round is one more epoch over `loader`."""
     accelerator = make_accelerator()
     batches = loader.batch_sampler
     assert isinstance(batches, LengthGroupedBatches)
@@ -158,7 +161,7 @@ def trainer_teacher(name: str, rows: Dataset) -> Callable[[], float]:
             learning_rate=finetune_bert.LEARNING_RATE,
             lr_scheduler_type="constant",
             max_grad_norm=0,  # ours doesn't clip
-            bf16=batching.fast_bf16(),
+            bf16=device.fast_bf16(),
             train_sampling_strategy="group_by_length",
             use_cpu=make_accelerator().device.type == "cpu",
             dataloader_pin_memory=torch.cuda.is_available(),

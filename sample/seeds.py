@@ -14,7 +14,7 @@ from pathlib import Path
 
 import run  # first, since it puts the repository on the path
 
-from artifacts import best_checkpoint
+from bert_to_bilstm.models.checkpoints import best_checkpoint
 from report import MODELS
 
 SEEDS = range(5)

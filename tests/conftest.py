@@ -70,7 +70,7 @@ FORKSERVER.set_forkserver_preload(["conftest"])
 class Fault(NamedTuple):
     """What befalls a child process: a signal, when a function is called for the n-th time."""
 
-    owner: str  # a module or a class: "torch", "labelling:Dataset"
+    owner: str  # a module or a class: "torch", "bert_to_bilstm.distillation.labelling:Dataset"
     function: str
     call: int = 1
     sends: int = signal.SIGKILL
@@ -110,7 +110,7 @@ def run_in_child(
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(printed / name, os.O_WRONLY | os.O_CREAT), number)
     for name, value in constants.items():
-        module, _, constant = name.partition(".")
+        module, _, constant = name.rpartition(".")
         setattr(importlib.import_module(module), constant, value)
     if fault:
         owner = pkgutil.resolve_name(fault.owner)

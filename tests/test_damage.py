@@ -30,7 +30,7 @@ import predict_test
 import prepare_data
 import report
 import train_bilstm
-from artifacts import load_classifier
+from bert_to_bilstm.models.checkpoints import load_classifier
 
 Spoil = Callable[[], object]
 Outcome = str | Callable[[], object]

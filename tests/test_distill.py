@@ -11,11 +11,13 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertTokenizer
 
 import distill
-from artifacts import best_checkpoint, load_labels
-from bilstm import new_student
-from distill import as_training_rows, distillation_loss, start_from_teacher
-from labelling import load_teacher
-from training import predict_logits
+from bert_to_bilstm.distillation.labelling import load_teacher
+from bert_to_bilstm.models.bilstm import new_student
+from bert_to_bilstm.models.checkpoints import best_checkpoint
+from bert_to_bilstm.models.initialisation import start_from_teacher
+from bert_to_bilstm.text.dataset import load_labels
+from bert_to_bilstm.training.prediction import predict_logits
+from distill import as_training_rows, distillation_loss
 
 LOGITS = torch.tensor([[1.0, 0.0, -1.0], [0.5, 0.5, 2.0]])
 TEACHER = torch.tensor([[2.0, 0.0, -2.0], [0.0, 1.0, 1.0]])

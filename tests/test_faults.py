@@ -28,17 +28,17 @@ CONSTANTS: dict[str, object] = {
     "train_bilstm.BATCH_SIZE": 100,
     "distill.EPOCHS": 2,
     "distill.BATCH_SIZE": 100,
-    "labelling.SHARD": 100,
+    "bert_to_bilstm.distillation.labelling.SHARD": 100,
 }
 # Where a stage is when something befalls it: the first call of a function, or the n-th.
 MOMENTS = [
     ("prepare_data", "prepare_data", "make_vocabulary", 1),
     ("prepare_data", "prepare_data:PreTrainedTokenizerFast", "save_pretrained", 1),
-    ("finetune_bert", "training:MulticlassAccuracy", "update", 2),
-    ("train_bilstm", "training:AcceleratedOptimizer", "step", 5),
-    ("train_bilstm", "training", "write_history", 2),
-    ("distill", "labelling", "mean_logits", 2),
-    ("distill", "training:AcceleratedOptimizer", "step", 5),
+    ("finetune_bert", "bert_to_bilstm.training.loop:MulticlassAccuracy", "update", 2),
+    ("train_bilstm", "bert_to_bilstm.training.loop:AcceleratedOptimizer", "step", 5),
+    ("train_bilstm", "bert_to_bilstm.training.run", "write_history", 2),
+    ("distill", "bert_to_bilstm.distillation.labelling", "mean_logits", 2),
+    ("distill", "bert_to_bilstm.training.loop:AcceleratedOptimizer", "step", 5),
     ("predict_test", "predict_test", "write_submission", 1),
     ("report", "report", "draw_confusion_matrix", 1),
 ]
@@ -136,12 +136,12 @@ def test_a_disk_without_room_for_one_more_file_wherever_it_ends(stage, undisturb
     [
         ("prepare_data", "prepare_data", "make_tokenizer", 1, 0),
         ("prepare_data", "prepare_data", "make_tokenizer", 1, 100_000),
-        ("finetune_bert", "training", "validate", 2, 0),
-        ("train_bilstm", "training", "validate", 2, 0),  # nothing fits
-        ("train_bilstm", "training", "validate", 2, 5_000_000),  # half of the weights
-        ("train_bilstm", "training", "validate", 1, 30_000_000),  # the weights, half of the state
-        ("distill", "labelling", "mean_logits", 2, 0),
-        ("distill", "training", "validate", 2, 0),
+        ("finetune_bert", "bert_to_bilstm.training.loop", "validate", 2, 0),
+        ("train_bilstm", "bert_to_bilstm.training.loop", "validate", 2, 0),  # nothing fits
+        ("train_bilstm", "bert_to_bilstm.training.loop", "validate", 2, 5_000_000),  # half of the weights
+        ("train_bilstm", "bert_to_bilstm.training.loop", "validate", 1, 30_000_000),  # the weights, half of the state
+        ("distill", "bert_to_bilstm.distillation.labelling", "mean_logits", 2, 0),
+        ("distill", "bert_to_bilstm.training.loop", "validate", 2, 0),
         ("predict_test", "predict_test", "predict_logits", 1, 0),
         ("report", "report", "confusion_matrix", 1, 0),
         ("report", "report", "confusion_matrix", 1, 20_000),
@@ -207,13 +207,17 @@ def test_two_runs_at_once(stage, owner, function, call, undisturbed, tmp_path):
 def test_runs_that_write_different_things_go_together(undisturbed, tmp_path):
     expected = undisturbed("distill", tmp_path)
     second = CONSTANTS | {"distill.OUTPUT": Path("model4"), "distill.EPOCHS": 1}
-    labelling = Child("distill", tmp_path, CONSTANTS, Fault("labelling", "mean_logits", 2, signal.SIGSTOP))
+    labelling = Child(
+        "distill", tmp_path, CONSTANTS, Fault("bert_to_bilstm.distillation.labelling", "mean_logits", 2, signal.SIGSTOP)
+    )
     wait_until_it_has_stopped_itself(labelling)
     status, line = Child("distill", tmp_path, second).end()  # it needs the same knowledge
     assert (status, line) == (1, "another run is writing knowledge: wait until it has ended, or stop it.")
     os.kill(labelling.process.pid, signal.SIGKILL)
     labelling.end()
-    training = Child("distill", tmp_path, CONSTANTS, Fault("training", "validate", 1, signal.SIGSTOP))
+    training = Child(
+        "distill", tmp_path, CONSTANTS, Fault("bert_to_bilstm.training.loop", "validate", 1, signal.SIGSTOP)
+    )
     wait_until_it_has_stopped_itself(training)
     assert Child("distill", tmp_path, second).end()[0] == 0  # it reads the knowledge
     os.kill(training.process.pid, signal.SIGCONT)

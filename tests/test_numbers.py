@@ -11,12 +11,12 @@ from datasets import load_from_disk
 from small_set import write_tnews
 
 import distill
-import labelling
 import predict_test
 import prepare_data
 import report
 import train_bilstm
-from artifacts import best_checkpoint
+from bert_to_bilstm.distillation import transfer_set
+from bert_to_bilstm.models.checkpoints import best_checkpoint
 
 MARK = "龘"  # in every dev sentence, and nowhere else
 
@@ -86,7 +86,7 @@ def test_dev_is_in_no_vocabulary_no_training_set_and_no_knowledge(marked, finish
     assert all(MARK in sentence for sentence in data["valid"]["sentence"])
     assert not any(MARK in sentence for sentence in data["train"]["sentence"])
     paper = {"p_mask": distill.P_MASK, "p_pos": distill.P_POS, "p_ngram": distill.P_NGRAM}
-    rows = list(labelling.gather_sentences(data, ["unlabelled/more.txt"], 5, paper, 1, 60))
+    rows = list(transfer_set.gather_sentences(data, ["unlabelled/more.txt"], 5, paper, 1, 60))
     assert {row["source"] for row in rows} == {"train", "mask", "pos", "ngram", "unlabelled"}
     assert not any(MARK in row["sentence"] for row in rows)
 

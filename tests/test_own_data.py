@@ -10,7 +10,7 @@ from PIL import Image
 from small_set import run_stages
 from transformers import pipeline
 
-from artifacts import best_checkpoint
+from bert_to_bilstm.models.checkpoints import best_checkpoint
 
 CHARACTERS = [chr(code) for code in range(ord("一"), ord("一") + 400)]
 

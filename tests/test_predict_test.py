@@ -11,7 +11,7 @@ from conftest import ROOT
 from datasets import DatasetDict, load_from_disk
 
 import predict_test
-from artifacts import best_checkpoint, load_classifier
+from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
 
 COMMAND = [sys.executable, ROOT / "predict_test.py", "-"]
 HEADLINES = ["球隊 ＮＢＡ 冠軍", "手机芯片，iPhone！", "妈妈的爱情"]

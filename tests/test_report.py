@@ -9,11 +9,12 @@ import torch
 from datasets import load_from_disk
 from PIL import Image
 
-import price_list
 import report
-from artifacts import best_checkpoint, load_classifier, load_labels
-from pictures import draw_confusion_matrix, draw_history, drawable
-from training import predict_logits
+from bert_to_bilstm.evaluation import cost
+from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
+from bert_to_bilstm.outputs.plots import draw_confusion_matrix, draw_history, drawable
+from bert_to_bilstm.text.dataset import load_labels
+from bert_to_bilstm.training.prediction import predict_logits
 
 NAMES = {"teacher": "model1", "student alone": "model2", "distilled student": "model3"}
 
@@ -119,8 +120,8 @@ def test_a_checkpoint_that_was_brought_without_its_history_is_a_point(finished, 
 def test_the_price_list_is_measured_when_it_is_wished(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(report, "OUTPUT", tmp_path / "report")
     monkeypatch.setattr(report, "PRICE_LIST", True)
-    monkeypatch.setattr(price_list, "SINGLE", 5)
-    monkeypatch.setattr(price_list, "ROUNDS", 1)
+    monkeypatch.setattr(cost, "SINGLE", 5)
+    monkeypatch.setattr(cost, "ROUNDS", 1)
     report.main()
     table = read("price_list.csv").set_index("price")
     assert list(table) == ["teacher", "student", "ratio"]

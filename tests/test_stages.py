@@ -14,8 +14,9 @@ import finetune_bert
 import predict_test
 import prepare_data
 import train_bilstm
-from artifacts import best_checkpoint, load_classifier, load_labels
-from training import predict_logits
+from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
+from bert_to_bilstm.text.dataset import load_labels
+from bert_to_bilstm.training.prediction import predict_logits
 
 
 @pytest.mark.parametrize("directory", ["model1", "model2", "model3"])

@@ -23,9 +23,10 @@ from test_normalization import java_stub  # noqa: F401
 
 import finetune_bert
 import prepare_data
-from artifacts import PICKLES, best_checkpoint, load_classifier, load_data
-from bilstm import BiLSTMForSequenceClassification
-from training import resume
+from bert_to_bilstm.models.bilstm import BiLSTMForSequenceClassification
+from bert_to_bilstm.models.checkpoints import PICKLES, best_checkpoint, load_classifier
+from bert_to_bilstm.text.dataset import load_data
+from bert_to_bilstm.training.run import resume
 
 MARKER = Path("it-was-run")
 CODE = f"from pathlib import Path\nPath({str(MARKER)!r}).touch()\n"

@@ -1,0 +1,73 @@
+"""The transfer set: the sentences of several sources that the teachers label and the student learns."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from datasets import DatasetDict, Features, Value
+
+from bert_to_bilstm.text.augmentation import MASK, Augmenter, augment, tag_words
+from bert_to_bilstm.text.dataset import load_char_table
+
+NO_LABEL = -100  # what torch's cross-entropy passes over
+FEATURES = Features({"sentence": Value("string"), "source": Value("string"), "hard_label": Value("int64")})
+
+
+def read_unlabelled(path: Path) -> Iterator[str]:
+    """The lines of a text file. Raises SystemExit, naming file and line, where it cannot be read."""
+    number = 0
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except OSError as error:
+        raise SystemExit(f"{path} in UNLABELLED cannot be read ({error.strerror}): name a text file.") from None
+    except UnicodeDecodeError:
+        raise SystemExit(f"{path}, line {number}: not UTF-8: convert the file or mend the line.") from None
+
+
+def gather_sentences(
+    data: DatasetDict,
+    unlabelled: list[str],
+    iterations: int,
+    augmenter_settings: dict[str, float],
+    seed: int,
+    hanlp_timeout: float,
+) -> Iterator[dict[str, object]]:
+    """What the teacher is to label: `sentence`, `source` (train, mask, pos, ngram, unlabelled), `hard_label`.
+
+    Train as it is, then from `iterations` tries a sentence the augmented ones, then the lines of the `unlabelled`
+    files, normalised; of the latter two none that stands in train or dev or came before, none that is empty or masks
+    alone.
+    """
+    for row in data["train"]:
+        yield {"sentence": row["sentence"], "source": "train", "hard_label": row["label"]}
+    table = load_char_table()
+    known = {digest(sentence) for split in ("train", "valid") for sentence in data[split]["sentence"]}
+
+    def is_new(sentence: str) -> bool:
+        if not sentence.replace(MASK, "").strip() or (number := digest(sentence)) in known:
+            return False
+        known.add(number)
+        return True
+
+    if iterations:
+        tagged = tag_words(data["train"]["sentence"][:], hanlp_timeout if table.source == "HanLP" else None)
+        for sentence, source in augment(tagged, iterations, Augmenter(tagged, **augmenter_settings), seed):
+            if is_new(sentence):
+                yield {"sentence": sentence, "source": source, "hard_label": NO_LABEL}
+    for path in unlabelled:
+        for line in read_unlabelled(Path(path)):
+            sentence = table.convert(line.replace(MASK, "").strip())  # `[` would become 《
+            if is_new(sentence):
+                yield {"sentence": sentence, "source": "unlabelled", "hard_label": NO_LABEL}
+
+
+def digest(sentence: str) -> int:
+    """64 bits that stand for a sentence: a set of them is small."""
+    return int.from_bytes(hashlib.blake2b(sentence.encode(), digest_size=8).digest(), "big")
+
+
+def as_student_reads(sentences: list[str]) -> list[str]:
+    """`[UNK]` where BERT sees `[MASK]`, which a student has never learnt."""
+    return [sentence.replace(MASK, "[UNK]") for sentence in sentences]

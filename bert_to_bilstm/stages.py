@@ -1,0 +1,90 @@
+"""How a stage runs: alone in what it writes, and with one sentence where it is stopped."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import datasets
+import transformers
+from accelerate import PartialState
+from filelock import FileLock, Timeout
+
+from bert_to_bilstm.files import GOES_ON, writing
+
+
+class Stopped(SystemExit):
+    """SIGINT (ctrl-C) or SIGTERM came; its code is the exit status."""
+
+
+def stop(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Stopped(1 if number == signal.SIGINT else 128 + number)
+
+
+def quiet_libraries() -> None:
+    """Silences the libraries' own progress bars and notes: what the user sees is what the scripts print."""
+    datasets.disable_progress_bars()
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes and prints, of those of `accelerate launch`; a single one is."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def stage(*outputs: Path) -> Iterator[None]:
+    """What main() of every stage does its work in.
+
+    Raises SystemExit where another run is writing one of the `outputs`. SIGINT and SIGTERM end the block as an
+    exception does, so that nothing stays half written; exit status 1 and 143.
+    """
+    quiet_libraries()
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with ExitStack() as claims:
+            for path in outputs:
+                claims.enter_context(claim(path))
+            yield
+    except Stopped:
+        if is_first_process():
+            print(f"stopped; {GOES_ON}.", file=sys.stderr)
+        raise
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def claim(path: Path) -> Iterator[None]:
+    """Keeps other runs from writing `path` meanwhile, by a lock on a file beside it: a killed run's is gone with it.
+
+    Raises SystemExit where another run has it. Of several processes the first holds it for all.
+    """
+    if not is_first_process():
+        yield
+        return
+    lock = FileLock(path.with_name(f".{path.name}.lock"), blocking=False)
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+    except Timeout:
+        raise SystemExit(f"another run is writing {path}: wait until it has ended, or stop it.") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.unlink(lock.lock_file)  # as long as it is ours
+        lock.release()
+
+
+def say(text: str) -> None:
+    """Prints `text` once, however many processes there are."""
+    if PartialState().is_main_process:
+        print(text)

@@ -1,0 +1,33 @@
+"""The device: which one, whether it is fast at bf16, and its memory."""
+
+import ctypes
+import platform
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration
+
+
+def release_memory() -> None:
+    """Gives freed memory back to the system, where the C library is glibc.
+
+    Its heap keeps the holes that tensors of ever new shapes leave, and would grow with every epoch on the CPU.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def fast_bf16() -> bool:
+    """Whether the hardware has units for bf16; without them autocast is slower than plain fp32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
+def make_accelerator() -> Accelerator:
+    """CPU, one GPU, Apple's MPS, or a process of `accelerate launch`; a batch is shared out between the processes."""
+    return Accelerator(
+        mixed_precision="bf16" if fast_bf16() else "no",
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+        cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
+    )

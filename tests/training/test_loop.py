@@ -1,0 +1,176 @@
+"""The loop that all three trainings share: batching, determinism, what it leaves, and reruns."""
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, set_seed
+
+import prepare_data
+import train_bilstm
+from bert_to_bilstm.models.bilstm import new_student
+from bert_to_bilstm.text.dataset import load_labels
+from bert_to_bilstm.training.batches import LengthGroupedBatches, make_loader
+
+
+@pytest.fixture
+def settings(monkeypatch):
+    """Changes constants of train_bilstm for one test."""
+    return lambda **constants: [monkeypatch.setattr(train_bilstm, name, value) for name, value in constants.items()]
+
+
+@pytest.fixture
+def prepared(small_tnews, settings):
+    prepare_data.main()
+    settings(BATCH_SIZE=64, EPOCHS=2, WARMUP_STEPS=0, OUTPUT=Path("model2"))
+    return small_tnews
+
+
+def test_batches_hold_every_index_once_and_little_padding():
+    lengths = torch.randint(1, 60, (5000,), generator=torch.Generator().manual_seed(0)).tolist()
+    batches = list(LengthGroupedBatches(torch.tensor(lengths), 32, seed=1))
+    assert sorted(index for batch in batches for index in batch) == list(range(5000))
+    padded = sum(len(batch) * max(lengths[index] for index in batch) for batch in batches)
+    assert padded < 1.1 * sum(lengths)
+    assert len(batches) == len(LengthGroupedBatches(torch.tensor(lengths), 32, seed=1))
+
+
+def test_batches_differ_between_epochs_and_agree_between_runs():
+    sampler = LengthGroupedBatches(torch.tensor([5] * 100), 8, seed=1)
+    first = list(sampler)
+    sampler.epoch = 2
+    assert list(sampler) != first
+    assert list(LengthGroupedBatches(torch.tensor([5] * 100), 8, seed=1)) == first
+
+
+def test_short_epochs_take_every_index_once_before_any_again():
+    sampler = LengthGroupedBatches(torch.arange(10), 4, seed=1, epoch_size=7)
+    assert len(sampler) == 2
+    taken = []
+    for epoch in range(1, 11):
+        sampler.epoch = epoch
+        batches = list(sampler)
+        assert sorted(map(len, batches)) == [3, 4]
+        taken += [index for batch in batches for index in batch]
+    assert sorted(taken) == sorted(list(range(10)) * 7)
+    assert all(taken.count(index) == 7 for index in range(10))
+
+
+def test_batches_for_prediction_start_with_the_longest():
+    assert list(LengthGroupedBatches(torch.tensor([1, 3, 2, 3]), 2)) == [[1, 3], [2, 0]]
+
+
+def test_loader_pads_cuts_and_replaces_empty_sentences(finished):
+    from datasets import Dataset
+
+    tokenizer = AutoTokenizer.from_pretrained("data/tokenizer")
+    rows = Dataset.from_dict({"sentence": ["今天", " ", "今天今天今天"], "label": [0, 1, 2]})
+    batch = next(iter(make_loader(tokenizer, rows, max_length=4, batch_size=3)))
+    jin, tian = tokenizer.convert_tokens_to_ids(["今", "天"])
+    assert batch["input_ids"].tolist() == [[jin, tian, jin, tian], [jin, tian, 0, 0], [1, 0, 0, 0]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]]
+    assert batch["labels"].tolist() == [2, 0, 1]
+
+
+def test_every_epoch_leaves_a_checkpoint_and_a_row(prepared):
+    train_bilstm.main()
+    with open("model2/history.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
+    checkpoints = {path.name for path in Path("model2").iterdir() if path.is_dir()}
+    assert checkpoints == {f"{row['epoch']}-{row['valid_accuracy']}" for row in rows}
+    run = json.loads(Path("model2/run.json").read_text(encoding="utf-8"))
+    assert run["settings"]["LEARNING_RATE"] == train_bilstm.LEARNING_RATE
+    assert run["versions"]["torch"] == torch.__version__
+
+
+def test_two_runs_give_the_same_checkpoints_byte_for_byte(prepared, settings):
+    digests = []
+    for name in ("first", "second"):
+        settings(OUTPUT=Path(name))
+        train_bilstm.main()
+        files = sorted(path for path in Path(name).glob("*-*/*") if path.is_file())
+        digests.append([(path.parent.name, path.name, hashlib.sha256(path.read_bytes()).digest()) for path in files])
+    assert digests[0] == digests[1] and any(name == "model.safetensors" for _, name, _ in digests[0])
+
+
+def test_a_rerun_says_that_it_is_finished(prepared, capsys):
+    train_bilstm.main()
+    history = Path("model2/history.csv").read_bytes()
+    capsys.readouterr()
+    train_bilstm.main()
+    assert "model2/ is finished" in capsys.readouterr().out
+    assert Path("model2/history.csv").read_bytes() == history
+
+
+def test_other_settings_stop_with_what_differs_and_the_command(prepared, settings):
+    train_bilstm.main()
+    Path("model2-1").mkdir()
+    settings(LEARNING_RATE=5e-4)
+    with pytest.raises(SystemExit) as stop:
+        train_bilstm.main()
+    assert "LEARNING_RATE 0.001 → 0.0005" in stop.value.code
+    assert "mv model2 model2-2" in stop.value.code
+
+
+def test_other_data_stop_too(prepared):
+    train_bilstm.main()
+    lines = Path("tnews/train.json").read_text(encoding="utf-8").splitlines()
+    Path("tnews/train.json").write_text("\n".join(lines[1:]), encoding="utf-8")
+    prepare_data.main()
+    with pytest.raises(SystemExit, match=r"other settings or data \(data "):
+        train_bilstm.main()
+
+
+def test_a_folder_of_something_else_is_left_alone(prepared):
+    Path("model2").mkdir()
+    Path("model2/notes.txt").write_text("mine")
+    with pytest.raises(SystemExit, match="mv model2 model2-1"):
+        train_bilstm.main()
+    assert [path.name for path in Path("model2").iterdir()] == ["notes.txt"]
+
+
+def test_averaged_epochs_save_the_mean_of_the_weights_after_each_step(prepared, settings):
+    settings(EPOCHS=1, BATCH_SIZE=150, SCHEDULE="constant", OUTPUT=Path("last"))  # two steps
+    train_bilstm.main()
+    settings(AVERAGED_EPOCHS=1, OUTPUT=Path("averaged"))
+    train_bilstm.main()
+    name = "classifier.weight"
+    second, mean = (load_file(next(Path(run).glob("1-*/*.safetensors")))[name] for run in ("last", "averaged"))
+    set_seed(train_bilstm.SEED)
+    start = new_student(AutoTokenizer.from_pretrained("data/tokenizer"), load_labels()).state_dict()[name]
+    first = 2 * mean - second
+    # The first step of AdamW changes every weight by the learning rate.
+    assert (first - start).abs().median().item() == pytest.approx(train_bilstm.LEARNING_RATE, rel=0.05)
+    assert (second - start).abs().median() > 1.5 * train_bilstm.LEARNING_RATE
+
+
+def test_a_constant_schedule_goes_on_where_a_finished_run_ended(prepared, settings, capsys):
+    settings(SCHEDULE="constant", OUTPUT=Path("whole"), EPOCHS=3)
+    train_bilstm.main()
+    settings(OUTPUT=Path("parts"), EPOCHS=2)
+    train_bilstm.main()
+    settings(EPOCHS=3)
+    train_bilstm.main()
+    assert "parts/ was stopped after epoch 2: going on from there." in capsys.readouterr().out
+    whole, parts = (next(Path(name).glob("3-*/model.safetensors")).read_bytes() for name in ("whole", "parts"))
+    assert whole == parts
+
+
+def test_other_schedules_do_not_go_on_and_say_why(prepared, settings):
+    train_bilstm.main()
+    settings(EPOCHS=3)
+    with pytest.raises(SystemExit, match="its learning rate was planned for them: for 3, train anew"):
+        train_bilstm.main()
+
+
+def test_a_disk_without_room_is_told_before_training(prepared, settings):
+    settings(EPOCHS=10**9)
+    with pytest.raises(SystemExit, match=r"model2/ will need .* MB and the disk has .* MB: make room there or lower"):
+        train_bilstm.main()
+    assert not list(Path("model2").iterdir())

@@ -1,0 +1,85 @@
+"""Runs that are killed, really, with SIGKILL, and what they have lost: nothing."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from conftest import Child, Fault, outcome
+
+SETTINGS = {
+    "finetune_bert.MODEL_NAME": "bert",
+    "finetune_bert.EPOCHS": 3,
+    "finetune_bert.BATCH_SIZE": 32,
+    "train_bilstm.EPOCHS": 3,
+    "train_bilstm.BATCH_SIZE": 64,
+    "distill.EPOCHS": 1,
+    "distill.BATCH_SIZE": 64,
+    "distill.AUGMENTATIONS": 1,
+    "bert_to_bilstm.distillation.labelling.SHARD": 100,
+}
+
+
+def run(directory: Path, stage: str, fault: Fault | None = None) -> int | None:
+    """The exit status of `stage`, which writes out/ and perhaps new-knowledge/."""
+    places = {f"{stage}.OUTPUT": Path("out"), "distill.KNOWLEDGE": Path("new-knowledge")}
+    status, _ = Child(stage, directory, SETTINGS | places, fault).end()
+    return status
+
+
+@pytest.fixture(scope="module")
+def workplace(finished_run, tmp_path_factory):
+    """Folders with what the stages need, and what a run that is never killed leaves there."""
+    undisturbed: dict[str, dict] = {}
+
+    def make(stage: str) -> tuple[Path, dict]:
+        def folder() -> Path:
+            directory = tmp_path_factory.mktemp(stage)
+            for name in ("data", "bert", "model1"):
+                (directory / name).symlink_to(finished_run / name)
+            return directory
+
+        if stage not in undisturbed:
+            directory = folder()
+            assert run(directory, stage) == 0
+            undisturbed[stage] = outcome(directory / "out") | outcome(directory / "new-knowledge")
+        return folder(), undisturbed[stage]
+
+    return make
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "fault"),
+    [
+        pytest.param("train_bilstm", Fault("torch.optim.lr_scheduler:LambdaLR", "step", 8), id="training"),
+        pytest.param(
+            "finetune_bert", Fault("torch.optim.lr_scheduler:LambdaLR", "step", 15), id="training with dropout"
+        ),
+        pytest.param(
+            "train_bilstm", Fault("bert_to_bilstm.training.loop:MulticlassAccuracy", "update", 2), id="validation"
+        ),
+        pytest.param(
+            "train_bilstm",
+            Fault("transformers:PreTrainedTokenizerBase", "save_pretrained", 2),
+            id="writing a checkpoint",
+        ),
+        pytest.param("train_bilstm", Fault("torch", "save", 2), id="between checkpoint and state"),
+        pytest.param(
+            "train_bilstm", Fault("bert_to_bilstm.training.run", "write_history", 2), id="between state and history"
+        ),
+        pytest.param(
+            "train_bilstm", Fault("bert_to_bilstm.training.run:shutil", "rmtree", 13), id="removing the older state"
+        ),
+        pytest.param("distill", Fault("bert_to_bilstm.distillation.labelling", "mean_logits", 3), id="labelling"),
+        pytest.param(
+            "distill",
+            Fault("bert_to_bilstm.distillation.labelling:Dataset", "save_to_disk", 6),
+            id="writing the knowledge",
+        ),
+    ],
+)
+def test_a_killed_run_ends_as_if_it_had_not_been(workplace, stage, fault):
+    directory, expected = workplace(stage)
+    assert run(directory, stage, fault) == -signal.SIGKILL
+    assert run(directory, stage) == 0
+    assert outcome(directory / "out") | outcome(directory / "new-knowledge") == expected
