@@ -8,6 +8,11 @@ Writes  tnews_predict.json (test.json, to be submitted) and tnews10_predict.json
     python predict_test.py - < headlines.txt        # a headline a line → label, description, confidence, by tabs
 """
 
+from bert_to_bilstm.command_line import begin
+
+if __name__ == "__main__":
+    begin("Stage 5 of 5: predict", takes_arguments=True)
+
 import json
 import os
 import sys
@@ -16,17 +21,19 @@ from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from typing import cast
 
+from datasets import DatasetDict
 from torch import Tensor
 
 from bert_to_bilstm.files import refuse_in_the_way, write_text
-from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
+from bert_to_bilstm.models.checkpoints import load_classifier
 from bert_to_bilstm.outputs.clue import check_predictions, write_submission
-from bert_to_bilstm.stages import quiet_libraries, stage
-from bert_to_bilstm.text.dataset import load_char_table, load_data, load_labels
+from bert_to_bilstm.settings import settings_of
+from bert_to_bilstm.stages import is_first_process, quiet_libraries, stage
+from bert_to_bilstm.text.dataset import digests, load_char_table, load_data, load_labels
 from bert_to_bilstm.training.prediction import predict_logits
+from bert_to_bilstm.training.run import trained_checkpoint
 
 MODEL = ""  # any checkpoint directory, the teacher's too, such as "model1/3-0.5681"; "": the best one of model3/
-MAX_LENGTH = 128  # tokens
 BATCH_SIZE = 256
 READ = 65_536  # bytes of standard input at a time
 LONGEST_LINE = 1_000_000  # bytes
@@ -34,9 +41,11 @@ OUTPUTS = {"test": Path("tnews_predict.json"), "test1.0": Path("tnews10_predict.
 SUBMISSION = Path("clue_submission.zip")
 
 
-def find_model() -> Path:
-    """The checkpoint directory that predicts."""
-    return Path(MODEL) if MODEL else best_checkpoint(Path("model3"), "distill.py")
+def find_model(data: DatasetDict | None = None) -> Path:
+    """The checkpoint directory that predicts: MODEL, or the best of model3/, which must be of `data` if given."""
+    if MODEL:
+        return Path(MODEL).expanduser()
+    return trained_checkpoint(Path("model3"), "distill.py", digests(data) if data else None)
 
 
 def predict_test_sets() -> None:
@@ -46,16 +55,18 @@ def predict_test_sets() -> None:
     splits = [split for split in OUTPUTS if split in data]
     if not splits:
         raise SystemExit("data/ has no test set: put test.json into tnews/ and run python prepare_data.py again.")
-    directory = find_model()
+    directory = find_model(data)
     model, tokenizer = load_classifier(directory, labels)
     texts = {}
     for split in splits:
-        logits = predict_logits(model, tokenizer, data[split]["sentence"][:], MAX_LENGTH, BATCH_SIZE)
+        logits = predict_logits(model, tokenizer, data[split]["sentence"][:], BATCH_SIZE)
         predictions = [labels[number] for number in logits.argmax(1).tolist()]
         rows = zip(data[split]["id"], predictions, strict=True)
         lines = [json.dumps({"id": number, "label": label}, ensure_ascii=False) + "\n" for number, label in rows]
         texts[split] = "".join(lines)
         check_predictions(OUTPUTS[split].name, texts[split], data[split]["id"][:], labels.values())
+    if not is_first_process():
+        return
     for split, text in texts.items():
         write_text(OUTPUTS[split], text)
         print(f"{OUTPUTS[split]}: {len(data[split]):,} predictions of {directory}")
@@ -103,7 +114,7 @@ def predict_lines(stream: BufferedReader) -> None:
     # The student's tokenizer normalises by itself.
     convert = str if model.config.model_type == "bilstm" else load_char_table().convert
     for texts in read_batches(stream):
-        logits = predict_logits(model, tokenizer, [convert(text) for text in texts], MAX_LENGTH, BATCH_SIZE)
+        logits = predict_logits(model, tokenizer, [convert(text) for text in texts], BATCH_SIZE)
         for text, confidence, number in zip(texts, *map(Tensor.tolist, logits.softmax(1).max(1)), strict=True):
             answer = (labels[number], descriptions.get(labels[number], ""), f"{confidence:.4f}")
             print(*(answer if text else ("", "", "")), sep="\t")
@@ -111,8 +122,9 @@ def predict_lines(stream: BufferedReader) -> None:
 
 
 def main(arguments: Sequence[str] = ()) -> None:
+    settings_of(globals())
     if not arguments:
-        with stage(SUBMISSION):
+        with stage(SUBMISSION, then="report.py"):
             predict_test_sets()
     elif list(arguments) == ["-"]:
         quiet_libraries()

@@ -25,8 +25,6 @@ from bert_to_bilstm.text.hanlp import HanLPUnavailable
 from bert_to_bilstm.text.tnews import NEEDED, SOURCE, SPLITS, download, read_labels, read_split
 from bert_to_bilstm.text.tokenizer import make_tokenizer, make_vocabulary
 
-HANLP_TIMEOUT = 1800  # seconds; HanLP's first start downloads some 600 MB
-
 
 def normalised(columns: dict[str, list], table: CharTable) -> Dataset:
     """The columns with their sentences converted by `table`; half a surrogate pair becomes `?`: UTF-8 has no such."""
@@ -37,7 +35,7 @@ def normalised(columns: dict[str, list], table: CharTable) -> Dataset:
 def read_char_table() -> CharTable:
     """HanLP's table, or the built-in one with a line that says so."""
     try:
-        return hanlp_table(HANLP_TIMEOUT)
+        return hanlp_table()
     except HanLPUnavailable as reason:
         print(
             f"HanLP could not be started ({reason}); normalising with the built-in table (the same result on 99.7% of "

@@ -1,72 +1,68 @@
 """Stage 3 of 5: trains the student alone, on the labels: what distillation has to beat.
 
 Reads   data/ (stage 1)
-Writes  model2/{epoch}-{accuracy}/ after every epoch, model2/history.csv, model2/history.png, model2/run.json
+Writes  model2/{epoch}-{accuracy}/ after every epoch, model2/best (a link), model2/history.csv, model2/history.png,
+        model2/run.json
 
     python train_bilstm.py
-    accelerate launch --num_processes 2 train_bilstm.py
+    accelerate launch --multi_gpu --num_processes 2 train_bilstm.py
 """
 
+from bert_to_bilstm.command_line import begin
+
+if __name__ == "__main__":
+    begin("Stage 3 of 5: train the student alone, on the labels")
+
+from functools import partial
 from pathlib import Path
 
 import torch
+from datasets import DatasetDict
 from torch.nn.functional import cross_entropy
 from transformers import get_scheduler, set_seed
 
-from bert_to_bilstm.files import file_fingerprint
 from bert_to_bilstm.models.bilstm import new_student
 from bert_to_bilstm.models.checkpoints import load_tokenizer
+from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import stage
-from bert_to_bilstm.text.dataset import DATA, STUDENT_TOKENIZER, fingerprint, load_data, load_descriptions, load_labels
+from bert_to_bilstm.text.dataset import STUDENT_TOKENIZER, digests, load_data, load_descriptions, load_labels
 from bert_to_bilstm.training.batches import make_loader
 from bert_to_bilstm.training.loop import fit
-from bert_to_bilstm.training.run import already_done, constants
+from bert_to_bilstm.training.run import Run
 
-MAX_LENGTH = 128  # tokens
-BATCH_SIZE = 128  # article: 16
+BATCH_SIZE = 128  # of all processes together; article: 16
 LEARNING_RATE = 1e-3  # peak; article: 1e-4
-SCHEDULE = "cosine"  # to 0 at the last step; article: "constant_with_warmup"
-WARMUP_STEPS = 300  # from 0; article: 1,000, from 0.3 of the rate
+SCHEDULE = "cosine"  # to 0 at the last step; or "linear", "constant" or, as the article, "constant_with_warmup"
+WARMUP_RATIO = 0.05  # of all steps, from 0; article: 1,000 steps, from 0.3 of the rate
+WEIGHT_DECAY = 0.01  # of AdamW
+MAX_GRAD_NORM = 0.0  # 0: gradients are never scaled down; article: none
 DROPOUT = 0.4  # of the embeddings and of the final states; article: none
-AVERAGED_EPOCHS = 0  # last epochs over which the weights are averaged; article: none
 EPOCHS = 15  # article: 50
 SEED = 42
 OUTPUT = Path("model2")
 
 
-def train() -> None:
-    data, labels, tokenizer = load_data(), load_labels(), load_tokenizer(STUDENT_TOKENIZER)
-    settings = constants(globals()) | {
-        "data": fingerprint(data),
-        "labels": file_fingerprint(DATA / "label.csv"),
-        "tokenizer": file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json"),
-    }
-    if already_done(OUTPUT, settings, EPOCHS):
-        return
+def train(run: Run, data: DatasetDict) -> None:
     set_seed(SEED)
-    train_loader = make_loader(tokenizer, data["train"], MAX_LENGTH, BATCH_SIZE, SEED)
-    valid_loader = make_loader(tokenizer, data["valid"], MAX_LENGTH, BATCH_SIZE)
-    model = new_student(tokenizer, labels, load_descriptions(), DROPOUT)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
-    schedule = get_scheduler(SCHEDULE, optimizer, WARMUP_STEPS, EPOCHS * len(train_loader))
-    fit(
-        OUTPUT,
-        model,
-        tokenizer,
-        train_loader,
-        valid_loader,
-        optimizer,
-        schedule,
-        cross_entropy,
-        EPOCHS,
-        settings,
-        AVERAGED_EPOCHS,
-    )
+    tokenizer = load_tokenizer(STUDENT_TOKENIZER)
+    train, valid = data["train"], data["valid"]
+    train_loader = make_loader(tokenizer, train["sentence"], train["label"], BATCH_SIZE, SEED)
+    valid_loader = make_loader(tokenizer, valid["sentence"], valid["label"], BATCH_SIZE)
+    model = new_student(tokenizer, load_labels(), load_descriptions(), DROPOUT)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
+    steps = EPOCHS * len(train_loader)
+    schedule = get_scheduler(SCHEDULE, optimizer, round(WARMUP_RATIO * steps), steps)
+    loss_function = partial(cross_entropy, reduction="none")
+    fit(run, model, tokenizer, train_loader, valid_loader, optimizer, schedule, loss_function, MAX_GRAD_NORM)
 
 
 def main() -> None:
-    with stage(OUTPUT):
-        train()
+    settings = settings_of(globals())
+    with stage(OUTPUT, then="distill.py"):
+        data = load_data()
+        run = Run(OUTPUT, settings | digests(data))
+        if not run.is_finished():
+            train(run, data)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from io import StringIO
 from itertools import cycle, islice
 from pathlib import Path
@@ -25,20 +26,20 @@ from typing import Any
 import torch
 from datasets import Dataset, DatasetDict
 
-import distill
 import finetune_bert
 import prepare_data
 import train_bilstm
 from benchmarks import sides
 from benchmarks.measure import compare, in_a_child, in_turn, kind, machine, memory, scaling, share_of_peak, table
-from bert_to_bilstm.distillation.labelling import SHARD, label_sentences, load_teacher
-from bert_to_bilstm.distillation.transfer_set import gather_sentences
+from bert_to_bilstm.distillation import labelling
+from bert_to_bilstm.distillation.transfer_set import gather_transfer_set
 from bert_to_bilstm.files import write_text
 from bert_to_bilstm.models.checkpoints import load_classifier
 from bert_to_bilstm.stages import quiet_libraries
 from bert_to_bilstm.text.char_table import builtin_table
 from bert_to_bilstm.text.dataset import load_data, load_labels
 from bert_to_bilstm.training import batches, device, loop
+from bert_to_bilstm.training.prediction import predict_logits
 from bert_to_bilstm.training.run import read_history
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -124,9 +125,9 @@ def teacher_training(name: str) -> list[dict]:
 
 def teacher_labelling(name: str) -> list[dict]:
     plain = load_classifier(Path(name), load_labels())
-    sentences = sides.some_rows(TEACHERS[name]["labelled"], distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
+    sentences = sides.some_rows(TEACHERS[name]["labelled"], labelling.BATCH_SIZE, labelling.SHARD)["sentence"][:]
     ours, other = in_turn(
-        sides.our_labelling(*load_teacher(Path(name), load_labels()), sentences),
+        sides.our_labelling(labelling.neural_teacher(Path(name), load_labels()), sentences),
         sides.article_labelling(*plain, sentences[: TEACHERS[name]["labelled_by_article"]]),
         rounds=ROUNDS,
     )
@@ -138,12 +139,16 @@ def inference() -> list[dict]:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     student = sides.load_student()
     teacher = load_classifier(Path("BERT-base"), load_labels())
-    sentences = sides.some_rows(STUDENT_HEADLINES, distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
-    fewer = sides.some_rows(TEACHER_HEADLINES, distill.LABELLING_BATCH_SIZE, SHARD)["sentence"][:]
+    sentences = sides.some_rows(STUDENT_HEADLINES, labelling.BATCH_SIZE, labelling.SHARD)["sentence"][:]
+    fewer = sides.some_rows(TEACHER_HEADLINES, labelling.BATCH_SIZE, labelling.SHARD)["sentence"][:]
     headlines = sentences[:HEADLINES]
     times = in_turn(sides.latency_of(*student, headlines), sides.latency_of(*teacher, headlines), rounds=ROUNDS)
     onnx = in_turn(sides.onnx_latency_of(*student, headlines), sides.latency_of(*student, headlines), rounds=ROUNDS)
-    rates = in_turn(sides.our_labelling(*student, sentences), sides.our_labelling(*teacher, fewer), rounds=ROUNDS)
+    rates = in_turn(
+        sides.our_labelling(partial(predict_logits, *student), sentences),
+        sides.our_labelling(partial(predict_logits, *teacher), fewer),
+        rounds=ROUNDS,
+    )
     return [
         compare("student on the CPU, one headline", "BERT-base", "ms", times[0], times[1]),
         compare("student on the CPU, one headline, onnxruntime", "PyTorch", "ms", onnx[0], onnx[1], 1.5),
@@ -184,16 +189,9 @@ def memory_of_labelling(sentences: int) -> float:
     with open(text, "w", encoding="utf-8") as file:
         for number, headline in enumerate(islice(cycle(train), sentences)):
             file.write(headline + chr(0x4E00 + number // len(train)) + "\n")  # what stands there twice is left out
-    rows = gather_sentences(load_data(), [str(text)], 0, {}, 0, 0)
-    label_sentences(
-        Path(f"knowledge-{sentences}"),
-        {},
-        rows,
-        [Path("minute BERT")],
-        load_labels(),
-        distill.MAX_LENGTH,
-        distill.LABELLING_BATCH_SIZE,
-    )
+    rows = gather_transfer_set(load_data(), [str(text)], 0, {}, 0)
+    teacher = labelling.neural_teacher(Path("minute BERT"), load_labels())
+    labelling.label_transfer_set(Path(f"knowledge-{sentences}"), {}, rows, lambda: labelling.Ensemble([(1.0, teacher)]))
     return memory("VmHWM")
 
 

@@ -32,20 +32,20 @@ from transformers import (
     get_scheduler,
 )
 
-import distill
 import finetune_bert
 import train_bilstm
 from benchmarks import article
+from bert_to_bilstm.distillation.labelling import Teacher
 from bert_to_bilstm.evaluation.cost import latency
 from bert_to_bilstm.models.bilstm import new_student
 from bert_to_bilstm.models.checkpoints import load_tokenizer
+from bert_to_bilstm.models.pretrained import load_pretrained
 from bert_to_bilstm.outputs.onnx_export import export_onnx
-from bert_to_bilstm.text.dataset import STUDENT_TOKENIZER, load_data, load_descriptions, load_labels
+from bert_to_bilstm.text.dataset import STUDENT_TOKENIZER, load_char_table, load_data, load_descriptions, load_labels
 from bert_to_bilstm.training import device
 from bert_to_bilstm.training.batches import LengthGroupedBatches, make_loader
 from bert_to_bilstm.training.device import make_accelerator
 from bert_to_bilstm.training.loop import train_epoch
-from bert_to_bilstm.training.prediction import predict_logits
 
 SEED = 42
 
@@ -84,24 +84,28 @@ def load_student() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 def load_teacher(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """As stage 2 loads it."""
-    finetune_bert.MODEL_NAME = name
-    return finetune_bert.load_teacher(load_labels())
+    return load_pretrained(
+        name, load_labels(), load_descriptions(), load_char_table().normalizer(), finetune_bert.MAX_LENGTH
+    )
 
 
-def epochs_of_ours(model: PreTrainedModel, loader: DataLoader, learning_rate: float) -> Callable[[], float]:
+def epochs_of_ours(
+    model: PreTrainedModel, loader: DataLoader, learning_rate: float, max_grad_norm: float
+) -> Callable[[], float]:
     """Our loop: a round is one more epoch over `loader`."""
     accelerator = make_accelerator()
     batches = loader.batch_sampler
     assert isinstance(batches, LengthGroupedBatches)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
     schedule = get_scheduler("constant", optimizer)
-    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    loss = partial(cross_entropy, reduction="none")
     epochs = count(1)
 
     def measure() -> float:
         batches.epoch = next(epochs)
         started = time.perf_counter()
-        train_epoch(accelerator, model, loader, optimizer, schedule, cross_entropy, tqdm(disable=True))
+        train_epoch(accelerator, model, loader, optimizer, schedule, loss, max_grad_norm, tqdm(disable=True))
         return batches.epoch_size / (time.perf_counter() - started)
 
     return measure
@@ -121,9 +125,12 @@ def steps_of_the_articles(loop: Iterator[float], steps: int) -> Callable[[], flo
 
 def our_student(rows: Dataset) -> Callable[[], float]:
     tokenizer = load_tokenizer(STUDENT_TOKENIZER)
-    loader = make_loader(tokenizer, rows, train_bilstm.MAX_LENGTH, train_bilstm.BATCH_SIZE, SEED)
+    loader = make_loader(tokenizer, rows["sentence"], rows["label"], train_bilstm.BATCH_SIZE, SEED)
     return epochs_of_ours(
-        new_student(tokenizer, load_labels(), load_descriptions()), loader, train_bilstm.LEARNING_RATE
+        new_student(tokenizer, load_labels(), load_descriptions()),
+        loader,
+        train_bilstm.LEARNING_RATE,
+        train_bilstm.MAX_GRAD_NORM,
     )
 
 
@@ -135,8 +142,8 @@ def article_student(rows: Dataset, steps: int) -> Callable[[], float]:
 
 def our_teacher(name: str, rows: Dataset) -> Callable[[], float]:
     model, tokenizer = load_teacher(name)
-    loader = make_loader(tokenizer, rows, finetune_bert.MAX_LENGTH, finetune_bert.BATCH_SIZE, SEED)
-    return epochs_of_ours(model, loader, finetune_bert.LEARNING_RATE)
+    loader = make_loader(tokenizer, rows["sentence"], rows["label"], finetune_bert.BATCH_SIZE, SEED)
+    return epochs_of_ours(model, loader, finetune_bert.LEARNING_RATE, finetune_bert.MAX_GRAD_NORM)
 
 
 def article_teacher(name: str, rows: Dataset, steps: int) -> Callable[[], float]:
@@ -160,7 +167,7 @@ def trainer_teacher(name: str, rows: Dataset) -> Callable[[], float]:
             num_train_epochs=1,
             learning_rate=finetune_bert.LEARNING_RATE,
             lr_scheduler_type="constant",
-            max_grad_norm=0,  # ours doesn't clip
+            max_grad_norm=finetune_bert.MAX_GRAD_NORM,
             bf16=device.fast_bf16(),
             train_sampling_strategy="group_by_length",
             use_cpu=make_accelerator().device.type == "cpu",
@@ -177,11 +184,8 @@ def trainer_teacher(name: str, rows: Dataset) -> Callable[[], float]:
     return lambda: trainer.train().metrics["train_samples_per_second"]
 
 
-def our_labelling(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str]
-) -> Callable[[], float]:
-    predict = partial(predict_logits, model, tokenizer, sentences, distill.MAX_LENGTH, distill.LABELLING_BATCH_SIZE)
-    return lambda: rate_of(predict)
+def our_labelling(teacher: Teacher, sentences: list[str]) -> Callable[[], float]:
+    return lambda: rate_of(lambda: teacher(sentences))
 
 
 def article_labelling(

@@ -3,7 +3,8 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -32,17 +33,24 @@ def quiet_libraries() -> None:
     transformers.logging.set_verbosity_error()
 
 
+def wait_until(done: Callable[[], bool]) -> None:
+    """Waits for what the first process does, however long: a barrier of the processes fails after some minutes."""
+    while not done():
+        time.sleep(0.5)
+    PartialState().wait_for_everyone()
+
+
 def is_first_process() -> bool:
     """Whether this is the process that writes and prints, of those of `accelerate launch`; a single one is."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
-def stage(*outputs: Path) -> Iterator[None]:
+def stage(*outputs: Path, then: str = "") -> Iterator[None]:
     """What main() of every stage does its work in.
 
     Raises SystemExit where another run is writing one of the `outputs`. SIGINT and SIGTERM end the block as an
-    exception does, so that nothing stays half written; exit status 1 and 143.
+    exception does, so that nothing stays half written; exit status 1 and 143. `then`: the script to run next.
     """
     quiet_libraries()
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -51,6 +59,8 @@ def stage(*outputs: Path) -> Iterator[None]:
             for path in outputs:
                 claims.enter_context(claim(path))
             yield
+        if then:
+            say(f"next: python {then}")
     except Stopped:
         if is_first_process():
             print(f"stopped; {GOES_ON}.", file=sys.stderr)

@@ -32,8 +32,8 @@ from transformers.trainer_utils import get_last_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from bert_to_bilstm.text.char_table import builtin_table  # noqa: E402
-from bert_to_bilstm.training.device import fast_bf16  # noqa: E402
+from bert_to_bilstm.text.char_table import builtin_table
+from bert_to_bilstm.training.device import fast_bf16
 
 OUTPUT = ROOT / "sample" / "tiny-bert-chinese"
 VOCABULARY_SIZE = 6500  # word pieces

@@ -12,12 +12,12 @@ from pathlib import Path
 
 SAMPLE = Path(__file__).resolve().parent
 sys.path.insert(0, str(SAMPLE.parent))
-import distill  # noqa: E402
-import finetune_bert  # noqa: E402
-import predict_test  # noqa: E402
-import prepare_data  # noqa: E402
-import report  # noqa: E402
-import train_bilstm  # noqa: E402
+import distill
+import finetune_bert
+import predict_test
+import prepare_data
+import report
+import train_bilstm
 
 SEED = 0
 STAGES = (prepare_data, finetune_bert, train_bilstm, distill, predict_test, report)
@@ -32,7 +32,7 @@ def set_constants(seed: int) -> None:
     # The students differ in what they learn from and start from: as many steps, the same rate, schedule and dropout.
     train_bilstm.BATCH_SIZE = distill.BATCH_SIZE = 32
     train_bilstm.EPOCHS = distill.EPOCHS = 10
-    train_bilstm.WARMUP_STEPS = distill.WARMUP_STEPS = 50
+    train_bilstm.WARMUP_RATIO = distill.WARMUP_RATIO = 0.09
     train_bilstm.DROPOUT = distill.DROPOUT = 0.3
     distill.AUGMENTATIONS = 10
     distill.EPOCH_SENTENCES = 1755

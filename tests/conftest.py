@@ -22,6 +22,7 @@ import pytest
 # With a wrong path pyhanlp stops at once, in place of downloading 600 MB; huggingface_hub reads its variable once.
 os.environ |= {"HANLP_JAR_PATH": "/missing/hanlp.jar", "HANLP_STATIC_ROOT": "/missing", "HF_HUB_OFFLINE": "1"}
 
+from java_stub import java_stub  # noqa: F401  a fixture
 from small_set import run_stages, write_tnews
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,11 +81,16 @@ class Child:
     """A stage in a process of its own, with constants such as {"distill.EPOCHS": 1} set; or a script, by its path."""
 
     def __init__(
-        self, stage: str | Path, directory: Path, constants: dict[str, object] | None = None, fault: Fault | None = None
+        self,
+        stage: str | Path,
+        directory: Path,
+        constants: dict[str, object] | None = None,
+        fault: Fault | None = None,
+        arguments: tuple[str, ...] = (),
     ) -> None:
         self.printed = Path(tempfile.mkdtemp())
-        arguments = (stage, directory, constants or {}, fault, self.printed)
-        self.process = FORKSERVER.Process(target=run_in_child, args=arguments)
+        given = (stage, directory, constants or {}, fault, self.printed, arguments)
+        self.process = FORKSERVER.Process(target=run_in_child, args=given)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests'}")  # where the server finds what it imports
             forkserver.ensure_running()
@@ -104,7 +110,12 @@ class Child:
 
 
 def run_in_child(
-    stage: str | Path, directory: Path, constants: dict[str, object], fault: Fault | None, printed: Path
+    stage: str | Path,
+    directory: Path,
+    constants: dict[str, object],
+    fault: Fault | None,
+    printed: Path,
+    arguments: tuple[str, ...],
 ) -> None:
     os.chdir(directory)
     for number, name in ((1, "out"), (2, "err")):
@@ -123,7 +134,7 @@ def run_in_child(
 
         setattr(owner, fault.function, wrapper)
     if isinstance(stage, Path):
-        sys.argv = [str(stage)]
+        sys.argv = [str(stage), *arguments]
         runpy.run_path(str(stage), run_name="__main__")
     else:
         importlib.import_module(stage).main()
@@ -143,6 +154,6 @@ def outcome(directory: Path) -> dict[str, object]:
     return result
 
 
-def run_script(name: str, directory: Path) -> subprocess.CompletedProcess[str]:
+def run_script(name: str, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A script as its users run it."""
-    return Child(ROOT / name, directory).result()
+    return Child(ROOT / name, directory, arguments=arguments).result()

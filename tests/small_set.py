@@ -115,6 +115,6 @@ def run_stages() -> None:
     finetune_bert.EPOCHS = 8
     train_bilstm.BATCH_SIZE = distill.BATCH_SIZE = 16
     train_bilstm.EPOCHS = distill.EPOCHS = 3
-    train_bilstm.WARMUP_STEPS = distill.WARMUP_STEPS = 5
+    train_bilstm.WARMUP_RATIO = distill.WARMUP_RATIO = 0.1
     for stage in (finetune_bert, train_bilstm, distill, predict_test, report):
         stage.main()

@@ -6,18 +6,19 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from datasets import Dataset, load_from_disk
+from datasets import load_from_disk
 from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertTokenizer
 
 import distill
-from bert_to_bilstm.distillation.labelling import load_teacher
+from bert_to_bilstm.distillation.labelling import neural_teacher
+from bert_to_bilstm.distillation.transfer_set import as_student_reads
 from bert_to_bilstm.models.bilstm import new_student
-from bert_to_bilstm.models.checkpoints import best_checkpoint
+from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
 from bert_to_bilstm.models.initialisation import start_from_teacher
 from bert_to_bilstm.text.dataset import load_labels
 from bert_to_bilstm.training.prediction import predict_logits
-from distill import as_training_rows, distillation_loss
+from distill import distillation_loss
 
 LOGITS = torch.tensor([[1.0, 0.0, -1.0], [0.5, 0.5, 2.0]])
 TEACHER = torch.tensor([[2.0, 0.0, -2.0], [0.0, 1.0, 1.0]])
@@ -28,39 +29,30 @@ def labels(*hard: int) -> torch.Tensor:
 
 
 def test_mean_squared_error_of_the_logits():
-    assert distillation_loss("mse", 1, 0)(LOGITS, labels(0, 1)).item() == pytest.approx(
-        (1 + 0 + 1 + 0.25 + 0.25 + 1) / 6
-    )
+    loss = distillation_loss("mse", 1, 0, LOGITS, labels(0, 1))
+    torch.testing.assert_close(loss, torch.tensor([(1 + 0 + 1) / 3, (0.25 + 0.25 + 1) / 3]))
 
 
 def test_divergence_of_the_softened_probabilities():
     ours, theirs = (
         numpy.exp(x.numpy() / 2) / numpy.exp(x.numpy() / 2).sum(1, keepdims=True) for x in (LOGITS, TEACHER)
     )
-    expected = 4 * (theirs * numpy.log(theirs / ours)).sum(1).mean()
-    assert distillation_loss("kl", 2, 0)(LOGITS, labels(0, 1)).item() == pytest.approx(expected, rel=1e-5)
-    assert distillation_loss("kl", 2, 0)(TEACHER, labels(0, 1)).item() == pytest.approx(0, abs=1e-6)
+    expected = 4 * (theirs * numpy.log(theirs / ours)).sum(1)
+    assert distillation_loss("kl", 2, 0, LOGITS, labels(0, 1)).tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+    assert distillation_loss("kl", 2, 0, TEACHER, labels(0, 1)).tolist() == pytest.approx([0, 0], abs=1e-6)
 
 
-def test_share_of_the_hard_labels_counts_only_sentences_that_have_one():
-    soft = distillation_loss("mse", 1, 0)(LOGITS, labels(0, 1))
-    both = distillation_loss("mse", 1, 0.25)(LOGITS, labels(2, 1))
-    torch.testing.assert_close(both, 0.75 * soft + 0.25 * cross_entropy(LOGITS, torch.tensor([2, 1])))
-    first = distillation_loss("mse", 1, 0.25)(LOGITS, labels(2, -100))
-    torch.testing.assert_close(first, 0.75 * soft + 0.25 * cross_entropy(LOGITS[:1], torch.tensor([2])) / 2)
-    assert distillation_loss("mse", 1, 0.25)(LOGITS, labels(-100, -100)).item() == pytest.approx(0.75 * soft.item())
-
-
-def test_another_loss_is_refused():
-    with pytest.raises(ValueError, match="LOSS = 'mae'"):
-        distillation_loss("mae", 1, 0)
+def test_the_hard_label_weighs_only_where_there_is_one():
+    soft = distillation_loss("mse", 1, 0, LOGITS, labels(0, 1))
+    hard = cross_entropy(LOGITS, torch.tensor([2, 1]), reduction="none")
+    both = distillation_loss("mse", 1, 0.25, LOGITS, labels(2, 1))
+    torch.testing.assert_close(both, 0.75 * soft + 0.25 * hard)
+    first = distillation_loss("mse", 1, 0.25, LOGITS, labels(2, -100))
+    torch.testing.assert_close(first, torch.stack([both[0], soft[1]]))
 
 
 def test_student_reads_unk_where_the_teacher_read_mask(finished):
-    rows = {"sentence": ["[MASK]天", "今天"], "label": [[1.0, 2.0], [3.0, 4.0]], "source": ["mask", "train"]}
-    read = as_training_rows(Dataset.from_dict(rows | {"hard_label": [-100, 1]}))
-    assert read["sentence"][:] == ["[UNK]天", "今天"]
-    assert read["label"][:] == [[1, 2, -100], [3, 4, 1]]
+    assert as_student_reads(["[MASK]天", "今天"]) == ["[UNK]天", "今天"]
     tokenizer = AutoTokenizer.from_pretrained("data/tokenizer")
     assert tokenizer("[UNK]天")["input_ids"][0] == tokenizer.unk_token_id
 
@@ -94,7 +86,7 @@ def small_distill(finished, tmp_path, monkeypatch):
     for name, value in {
         "EPOCHS": 1,
         "BATCH_SIZE": 32,
-        "WARMUP_STEPS": 0,
+        "WARMUP_RATIO": 0.0,
         "KNOWLEDGE": tmp_path / "knowledge",
         "OUTPUT": tmp_path / "model3",
     }.items():
@@ -107,9 +99,9 @@ def test_several_teachers_logits_are_averaged(small_distill, monkeypatch):
     monkeypatch.setattr(distill, "TEACHERS", [str(teacher) for teacher in teachers])
     distill.main()
     knowledge = load_from_disk(str(small_distill / "knowledge"))
-    loaded = [load_teacher(teacher, load_labels()) for teacher in teachers]
-    logits = [predict_logits(*teacher, knowledge["sentence"][:], 128, 256) for teacher in loaded]
-    torch.testing.assert_close(torch.tensor(knowledge["label"][:]), (logits[0] + logits[1]) / 2)
+    logits = [neural_teacher(teacher, load_labels())(knowledge["sentence"][:]) for teacher in teachers]
+    mean = (logits[0].log_softmax(1) + logits[1].log_softmax(1)) / 2
+    torch.testing.assert_close(torch.tensor(knowledge["label"][:]), mean)
 
 
 def test_a_student_among_the_teachers_reads_unk_for_mask(small_distill, monkeypatch):
@@ -121,9 +113,10 @@ def test_a_student_among_the_teachers_reads_unk_for_mask(small_distill, monkeypa
     sentences = knowledge["sentence"][:]
     unknown = [sentence.replace("[MASK]", "[UNK]") for sentence in sentences]
     assert unknown != sentences
-    berts = predict_logits(*load_teacher(bert, load_labels()), sentences, 128, 256)
-    students = predict_logits(*load_teacher(student, load_labels()), unknown, 128, 256)
-    torch.testing.assert_close(torch.tensor(knowledge["label"][:]), (berts + students) / 2)
+    berts = predict_logits(*load_classifier(bert), sentences)
+    students = predict_logits(*load_classifier(student), unknown)
+    mean = (berts.log_softmax(1) + students.log_softmax(1)) / 2
+    torch.testing.assert_close(torch.tensor(knowledge["label"][:]), mean, atol=5e-2, rtol=5e-2)  # bf16
 
 
 def test_students_of_several_seeds_learn_from_one_knowledge(small_distill, monkeypatch, capsys):
@@ -148,13 +141,12 @@ def test_augmented_and_unlabelled_sentences_are_labelled_and_learnt(small_distil
     monkeypatch.setattr(distill, "AUGMENTATIONS", 1)
     monkeypatch.setattr(distill, "EMBEDDINGS_FROM_TEACHER", True)
     monkeypatch.setattr(distill, "LOSS", "kl")
-    monkeypatch.setattr(distill, "HARD_SHARE", 0.1)
+    monkeypatch.setattr(distill, "HARD_LABEL_WEIGHT", 0.1)
     distill.main()
     knowledge = load_from_disk(str(small_distill / "knowledge"))
     assert set(knowledge["source"]) == {"train", "mask", "pos", "ngram", "unlabelled"}
     assert knowledge["sentence"][-2:] == ["球队在nba的主场赢了", "芯片和软件"]
-    model, tokenizer = load_teacher(best_checkpoint(Path("model1"), ""), load_labels())
-    logits = predict_logits(model, tokenizer, knowledge["sentence"][:], 128, 256)
+    logits = neural_teacher(best_checkpoint(Path("model1"), ""), load_labels())(knowledge["sentence"][:])
     torch.testing.assert_close(torch.tensor(knowledge["label"][:]), logits)
     run = json.loads((small_distill / "model3/run.json").read_text(encoding="utf-8"))
     assert run["settings"]["unlabelled"].keys() == {str(text)}

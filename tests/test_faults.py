@@ -36,8 +36,8 @@ MOMENTS = [
     ("prepare_data", "prepare_data:PreTrainedTokenizerFast", "save_pretrained", 1),
     ("finetune_bert", "bert_to_bilstm.training.loop:MulticlassAccuracy", "update", 2),
     ("train_bilstm", "bert_to_bilstm.training.loop:AcceleratedOptimizer", "step", 5),
-    ("train_bilstm", "bert_to_bilstm.training.run", "write_history", 2),
-    ("distill", "bert_to_bilstm.distillation.labelling", "mean_logits", 2),
+    ("train_bilstm", "pandas:DataFrame", "to_csv", 2),
+    ("distill", "bert_to_bilstm.distillation.labelling:Ensemble", "logits", 2),
     ("distill", "bert_to_bilstm.training.loop:AcceleratedOptimizer", "step", 5),
     ("predict_test", "predict_test", "write_submission", 1),
     ("report", "report", "draw_confusion_matrix", 1),
@@ -140,7 +140,7 @@ def test_a_disk_without_room_for_one_more_file_wherever_it_ends(stage, undisturb
         ("train_bilstm", "bert_to_bilstm.training.loop", "validate", 2, 0),  # nothing fits
         ("train_bilstm", "bert_to_bilstm.training.loop", "validate", 2, 5_000_000),  # half of the weights
         ("train_bilstm", "bert_to_bilstm.training.loop", "validate", 1, 30_000_000),  # the weights, half of the state
-        ("distill", "bert_to_bilstm.distillation.labelling", "mean_logits", 2, 0),
+        ("distill", "bert_to_bilstm.distillation.labelling:Ensemble", "logits", 2, 0),
         ("distill", "bert_to_bilstm.training.loop", "validate", 2, 0),
         ("predict_test", "predict_test", "predict_logits", 1, 0),
         ("report", "report", "confusion_matrix", 1, 0),
@@ -208,7 +208,10 @@ def test_runs_that_write_different_things_go_together(undisturbed, tmp_path):
     expected = undisturbed("distill", tmp_path)
     second = CONSTANTS | {"distill.OUTPUT": Path("model4"), "distill.EPOCHS": 1}
     labelling = Child(
-        "distill", tmp_path, CONSTANTS, Fault("bert_to_bilstm.distillation.labelling", "mean_logits", 2, signal.SIGSTOP)
+        "distill",
+        tmp_path,
+        CONSTANTS,
+        Fault("bert_to_bilstm.distillation.labelling:Ensemble", "logits", 2, signal.SIGSTOP),
     )
     wait_until_it_has_stopped_itself(labelling)
     status, line = Child("distill", tmp_path, second).end()  # it needs the same knowledge

@@ -46,7 +46,7 @@ def test_the_student_learns_100_headlines_by_heart(scratch, settings):
     write("train.json", read("train.json")[:100])
     write("dev.json", read("train.json"))
     prepare_data.main()
-    settings(BATCH_SIZE=10, EPOCHS=8, WARMUP_STEPS=10)
+    settings(BATCH_SIZE=10, EPOCHS=8, WARMUP_RATIO=0.1)
     train_bilstm.main()
     assert best_accuracy("model2") >= 0.99
 
@@ -56,7 +56,7 @@ def test_from_shuffled_labels_nothing_is_learnt(scratch, settings):
     write_tnews(Path("tnews"), train=150, dev=200)
     rows = read("train.json")
     labels = [row["label"] for row in rows]
-    settings(BATCH_SIZE=32, EPOCHS=2, WARMUP_STEPS=10, DROPOUT=0.0, OUTPUT=Path("true"))
+    settings(BATCH_SIZE=32, EPOCHS=2, WARMUP_RATIO=0.1, DROPOUT=0.0, OUTPUT=Path("true"))
     prepare_data.main()
     train_bilstm.main()
     random.Random(0).shuffle(labels)
@@ -86,7 +86,7 @@ def test_dev_is_in_no_vocabulary_no_training_set_and_no_knowledge(marked, finish
     assert all(MARK in sentence for sentence in data["valid"]["sentence"])
     assert not any(MARK in sentence for sentence in data["train"]["sentence"])
     paper = {"p_mask": distill.P_MASK, "p_pos": distill.P_POS, "p_ngram": distill.P_NGRAM}
-    rows = list(transfer_set.gather_sentences(data, ["unlabelled/more.txt"], 5, paper, 1, 60))
+    rows = list(transfer_set.gather_transfer_set(data, ["unlabelled/more.txt"], 5, paper, 1))
     assert {row["source"] for row in rows} == {"train", "mask", "pos", "ngram", "unlabelled"}
     assert not any(MARK in row["sentence"] for row in rows)
 
@@ -109,7 +109,7 @@ def test_other_dev_sentences_leave_every_weight_as_it_is(small_tnews, settings):
     weights = []
     for name in ("one", "other"):
         prepare_data.main()
-        settings(BATCH_SIZE=64, EPOCHS=1, WARMUP_STEPS=0, OUTPUT=Path(name))
+        settings(BATCH_SIZE=64, EPOCHS=1, WARMUP_RATIO=0.0, OUTPUT=Path(name))
         train_bilstm.main()
         weights.append(next(Path(name).glob("1-*/model.safetensors")).read_bytes())
         write("dev.json", [{"label": "100", "sentence": "别的句子" * 20}] * 7)

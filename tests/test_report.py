@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from unittest.mock import ANY
 
 import pandas
 import pytest
@@ -31,15 +32,17 @@ def predicted(finished) -> dict[str, torch.Tensor]:
     result = {}
     for name, directory in NAMES.items():
         model, tokenizer = load_classifier(best_checkpoint(Path(directory), ""))
-        result[name] = predict_logits(model, tokenizer, sentences, 128, 32).argmax(1)
+        result[name] = predict_logits(model, tokenizer, sentences).argmax(1)
     return result
 
 
-def test_the_table_on_the_screen_shows_the_three_models_side_by_side(finished, capsys, tmp_path, monkeypatch):
+def test_the_table_on_the_screen_shows_the_models_and_what_they_have_to_beat(finished, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(report, "OUTPUT", tmp_path / "report")
     report.main()
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    for row, (name, directory) in zip(rows[1:4], NAMES.items(), strict=True):
+    assert rows[1][:4] == ["most", "frequent", "class", "0.3333"]  # of three classes, as many sentences each
+    assert rows[2][:2] == ["n-gram", "model"] and float(rows[2][2]) > 0.8
+    for row, (name, directory) in zip(rows[3:6], NAMES.items(), strict=True):
         checkpoint = best_checkpoint(Path(directory), "")
         accuracy = checkpoint.name.split("-")[1]
         # No sentence of the small dev set stands in train, so the new rows are all rows.
@@ -53,7 +56,7 @@ def test_the_table_on_the_screen_shows_the_three_models_side_by_side(finished, c
 
 def test_comparison_is_the_dev_accuracy_of_every_epoch(finished):
     table = read("comparison.csv").set_index("epoch")
-    assert list(table) == list(NAMES)
+    assert list(table) == ["n-gram model", *NAMES]
     for name, directory in NAMES.items():
         history = pandas.read_csv(f"{directory}/history.csv").set_index("epoch")["valid_accuracy"]
         assert table[name].dropna().to_dict() == history.to_dict()
@@ -63,7 +66,7 @@ def test_comparison_is_the_dev_accuracy_of_every_epoch(finished):
 def test_per_class_scores_are_counted_on_dev(predicted):
     truth = torch.tensor(load_from_disk("data")["valid"]["label"][:])
     table = read("per_class.csv", text=("label",)).set_index(["model", "label"])
-    assert len(table) == 9
+    assert len(table) == 12
     for name in NAMES:
         for number, label in load_labels().items():
             row = table.loc[(name, label)]
@@ -100,11 +103,11 @@ def test_without_a_distilled_student_the_best_model_there_is_is_shown(finished, 
     monkeypatch.chdir(tmp_path)
     for name in ("data", "model2"):
         (tmp_path / name).symlink_to(finished / name)
-    monkeypatch.setattr(report, "PRICE_LIST", True)
+    monkeypatch.setattr(report, "COST", True)
     report.main()
-    assert list(read("comparison.csv")) == ["epoch", "student alone"]
+    assert list(read("comparison.csv")) == ["epoch", "n-gram model", "student alone"]
     assert list(read("errors.csv")) == ["row", "sentence", "label", "student alone", "student alone confidence"]
-    assert "the price list needs model1/ and model3/" in capsys.readouterr().out
+    assert "the costs need model1/ and model3/" in capsys.readouterr().out
 
 
 def test_a_checkpoint_that_was_brought_without_its_history_is_a_point(finished, tmp_path, monkeypatch):
@@ -114,16 +117,18 @@ def test_a_checkpoint_that_was_brought_without_its_history_is_a_point(finished, 
     shutil.copytree(checkpoint, tmp_path / "model3" / checkpoint.name)
     report.main()
     epoch, accuracy = checkpoint.name.split("-")
-    assert read("comparison.csv").to_dict("records") == [{"epoch": int(epoch), "distilled student": float(accuracy)}]
+    assert read("comparison.csv").to_dict("records") == [
+        {"epoch": int(epoch), "n-gram model": ANY, "distilled student": float(accuracy)}
+    ]
 
 
 def test_the_price_list_is_measured_when_it_is_wished(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(report, "OUTPUT", tmp_path / "report")
-    monkeypatch.setattr(report, "PRICE_LIST", True)
+    monkeypatch.setattr(report, "COST", True)
     monkeypatch.setattr(cost, "SINGLE", 5)
     monkeypatch.setattr(cost, "ROUNDS", 1)
     report.main()
-    table = read("price_list.csv").set_index("price")
+    table = read("cost.csv").set_index("cost")
     assert list(table) == ["teacher", "student", "ratio"]
     prices = table.drop("checkpoint").astype(float)
     student, _ = load_classifier(best_checkpoint(Path("model3"), ""))

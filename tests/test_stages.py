@@ -15,6 +15,8 @@ import predict_test
 import prepare_data
 import train_bilstm
 from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
+from bert_to_bilstm.models.pretrained import load_pretrained
+from bert_to_bilstm.text.char_table import builtin_table
 from bert_to_bilstm.text.dataset import load_labels
 from bert_to_bilstm.training.prediction import predict_logits
 
@@ -26,7 +28,7 @@ def test_every_checkpoint_reloaded_gives_the_accuracy_in_its_name(finished, dire
     assert len(checkpoints) == len(pandas.read_csv(f"{directory}/history.csv"))
     for checkpoint in checkpoints:
         model, tokenizer = load_classifier(checkpoint, load_labels())
-        predicted = predict_logits(model, tokenizer, valid["sentence"][:], 128, 32).argmax(1)
+        predicted = predict_logits(model, tokenizer, valid["sentence"][:]).argmax(1)
         accuracy = (predicted == torch.tensor(valid["label"][:])).float().mean().item()
         assert f"{accuracy:.4f}" == checkpoint.name.split("-")[1]
 
@@ -117,9 +119,8 @@ def test_unreachable_hub_says_how_to_get_the_teacher(small_tnews, monkeypatch):
     assert not Path("model1").exists()
 
 
-def test_published_bert_layout_loads_whole(finished, capsys, monkeypatch):
-    monkeypatch.setattr(finetune_bert, "MODEL_NAME", "bert")
-    model, tokenizer = finetune_bert.load_teacher(load_labels())
+def test_published_bert_layout_loads_whole(finished, capsys):
+    model, tokenizer = load_pretrained("bert", load_labels(), {}, builtin_table().normalizer(), 128)
     assert capsys.readouterr().out == (
         "bert: starting at random: classifier.bias, classifier.weight; the rest is pretrained.\n"
     )

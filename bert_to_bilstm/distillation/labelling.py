@@ -6,114 +6,121 @@ run that was stopped goes on. All of it stands in `{knowledge}-shards/` until th
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from datasets import Dataset, concatenate_datasets
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor
 
 from bert_to_bilstm.distillation.transfer_set import FEATURES, as_student_reads
 from bert_to_bilstm.files import new_directory, read_json, write_text
 from bert_to_bilstm.models.bilstm import BiLSTMForSequenceClassification
 from bert_to_bilstm.models.checkpoints import load_classifier
-from bert_to_bilstm.stages import claim, say
+from bert_to_bilstm.models.ngrams import NgramClassifier, train_logits
+from bert_to_bilstm.stages import claim, is_first_process, say, wait_until
 from bert_to_bilstm.text.dataset import load_rows
 from bert_to_bilstm.training.device import fast_bf16
 from bert_to_bilstm.training.prediction import predict_logits
 
 SHARD = 20_000  # sentences labelled between two savings
+BATCH_SIZE = 256
+NGRAMS = "ngrams"  # the n-gram model's folder in knowledge/
+
+Teacher = Callable[[list[str]], Tensor]  # sentences → logits (sentence, class) in fp32
 
 
-def load_teacher(directory: Path, labels: dict[int, str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model of a checkpoint directory and its tokenizer, ready to label.
+def neural_teacher(directory: Path, labels: dict[int, str]) -> Teacher:
+    """The model of a checkpoint directory, BERT or student, ready to label. Raises SystemExit where it cannot be read.
 
     Where the hardware is fast at bf16 the weights are bf16 too, which saves autocast's casts: a third more sentences a
     second. The logits differ from those in fp32 by 4e-5 in the mean square, where their variance is 3.7.
     """
     model, tokenizer = load_classifier(directory, labels)
-    return (model.bfloat16() if fast_bf16() else model), tokenizer
+    model = model.bfloat16() if fast_bf16() else model
+    read = as_student_reads if isinstance(model, BiLSTMForSequenceClassification) else list
+    return lambda sentences: predict_logits(model, tokenizer, read(sentences), BATCH_SIZE)
 
 
-def label_sentences(
-    knowledge: Path,
-    origin: dict[str, object],
-    sentences: Iterator[dict[str, object]],
-    teachers: list[Path],
-    labels: dict[int, str],
-    max_length: int,
-    batch_size: int,
+def ngram_teacher(model: NgramClassifier, data: Dataset) -> Teacher:
+    """The n-gram model, which was trained on the rows of `data`, ready to label these and others."""
+    sentences = data["sentence"][:]
+    known = dict(zip(sentences, train_logits(model, sentences, data["label"][:]), strict=True))
+
+    def logits(sentences: list[str]) -> Tensor:
+        fitted = model.predict_logits(sentences)
+        return torch.stack([known.get(sentence, row) for sentence, row in zip(sentences, fitted, strict=True)])
+
+    return logits
+
+
+@dataclass
+class Ensemble:
+    """Teachers with their weights, which add up to 1; `ngrams` is to be kept beside their logits."""
+
+    teachers: list[tuple[float, Teacher]]
+    ngrams: NgramClassifier | None = None
+
+    def logits(self, sentences: list[str]) -> Tensor:
+        """The logits (sentence, class) of one teacher, or the weighted mean of the log-probabilities of several."""
+        if len(self.teachers) == 1:
+            return self.teachers[0][1](sentences)
+        return torch.stack([weight * teacher(sentences).log_softmax(1) for weight, teacher in self.teachers]).sum(0)
+
+
+def label_transfer_set(
+    knowledge: Path, origin: dict[str, object], sentences: Iterator[dict[str, object]], load: Callable[[], Ensemble]
 ) -> Dataset:
-    """`sentences` with the mean of the teachers' logits in the column `label`; made only if `knowledge` is not that.
+    """`sentences` with the teachers' logits in the column `label`; made only if `knowledge` is not that already.
 
-    `origin` tells the teachers and the sentences apart from others; it is kept as `origin.json`. Raises SystemExit
-    where a teacher cannot be loaded, `knowledge` is damaged, not ours or written by another run, or the disk is full.
+    `origin` tells the teachers and the sentences apart from others; it is kept as `origin.json`. `load` loads the
+    teachers, which is only done where there is something to label. Raises SystemExit
+    where `knowledge` is damaged, not ours or written by another run, or the disk is full.
     """
-    models = [load_teacher(teacher, labels) for teacher in teachers]
     earlier = read_json(knowledge / "origin.json")
     if earlier == origin:
-        rows = load_rows(knowledge, f"remove {knowledge}/ to label anew")
         say(f"{knowledge}/ is of these teachers and these sentences: used again.")
-        return rows
-    if knowledge.exists() and (earlier is None or not knowledge.is_dir()):
+    elif knowledge.exists() and (earlier is None or not knowledge.is_dir()):
         raise SystemExit(f"{knowledge} has no readable origin.json, so it is not known to be ours: move it away.")
-    if knowledge.exists():
-        say(f"{knowledge}/ is of other teachers or other sentences: labelling anew.")
-    with claim(knowledge):
-        make_knowledge(knowledge, origin, sentences, models, max_length, batch_size)
-    return load_rows(knowledge, f"remove {knowledge}/ to label anew")
+    else:
+        if knowledge.exists():
+            say(f"{knowledge}/ is of other teachers or other sentences: labelling anew.")
+        with claim(knowledge):
+            label_shards(knowledge, origin, sentences, load())
+    return load_rows(knowledge, f"move {knowledge}/ away to label anew")
 
 
-def make_knowledge(
-    knowledge: Path,
-    origin: dict[str, object],
-    sentences: Iterator[dict[str, object]],
-    teachers: list[tuple[PreTrainedModel, PreTrainedTokenizerBase]],
-    max_length: int,
-    batch_size: int,
+def label_shards(
+    knowledge: Path, origin: dict[str, object], sentences: Iterator[dict[str, object]], ensemble: Ensemble
 ) -> None:
-    """Gathers the sentences, labels them part by part, and puts the parts together; goes on where a run stopped."""
-    main = PartialState().is_main_process
+    """Gathers the sentences, labels them shard by shard, and puts these together; goes on where a run stopped."""
     shards = knowledge.with_name(f"{knowledge.name}-shards")
-    anew = f"remove {shards}/ to label anew"
-    PartialState().wait_for_everyone()
-    if main and read_json(shards / "origin.json") != origin:
+    anew = f"move {shards}/ away to label anew"
+    if is_first_process() and read_json(shards / "origin.json") != origin:
         with new_directory(shards) as target:
             number = 0
             while chunk := list(islice(sentences, SHARD)):
                 Dataset.from_list(chunk, FEATURES).save_to_disk(str(target / f"sentences-{number:06}"))
                 number += 1
             write_text(target / "origin.json", json.dumps(origin, indent=2))
-    PartialState().wait_for_everyone()
+    wait_until(lambda: read_json(shards / "origin.json") == origin)
     labelled = []
     for part in sorted(shards.glob("sentences-*")):
         labelled.append(part.with_name(part.name.replace("sentences", "labelled")))
         if not labelled[-1].exists():
             rows = load_rows(part, anew)
-            logits = mean_logits(teachers, rows["sentence"][:], max_length, batch_size)
-            if main:
+            logits = ensemble.logits(rows["sentence"][:])
+            if is_first_process():
                 with new_directory(labelled[-1]) as target:
                     rows.add_column("label", list(logits.numpy())).save_to_disk(str(target))
-    PartialState().wait_for_everyone()
-    if main:
+            wait_until(labelled[-1].exists)
+    if is_first_process():
         with new_directory(knowledge) as target:
             concatenate_datasets([load_rows(part, anew) for part in labelled]).save_to_disk(str(target))
+            if ensemble.ngrams:
+                ensemble.ngrams.save(target / NGRAMS)
             write_text(target / "origin.json", json.dumps(origin, indent=2))
         shutil.rmtree(shards)
-    PartialState().wait_for_everyone()
-
-
-def mean_logits(
-    teachers: list[tuple[PreTrainedModel, PreTrainedTokenizerBase]],
-    sentences: list[str],
-    max_length: int,
-    batch_size: int,
-) -> torch.Tensor:
-    """The mean over the teachers of their logits (sentences, classes). A student among them reads as students do."""
-    logits = []
-    for model, tokenizer in teachers:
-        read = as_student_reads(sentences) if isinstance(model, BiLSTMForSequenceClassification) else sentences
-        logits.append(predict_logits(model, tokenizer, read, max_length, batch_size))
-    return torch.stack(logits).mean(0)
+    wait_until(lambda: read_json(knowledge / "origin.json") == origin)

@@ -26,19 +26,14 @@ def read_unlabelled(path: Path) -> Iterator[str]:
         raise SystemExit(f"{path}, line {number}: not UTF-8: convert the file or mend the line.") from None
 
 
-def gather_sentences(
-    data: DatasetDict,
-    unlabelled: list[str],
-    iterations: int,
-    augmenter_settings: dict[str, float],
-    seed: int,
-    hanlp_timeout: float,
+def gather_transfer_set(
+    data: DatasetDict, unlabelled: list[str], augmentations: int, probabilities: dict[str, float], seed: int
 ) -> Iterator[dict[str, object]]:
-    """What the teacher is to label: `sentence`, `source` (train, mask, pos, ngram, unlabelled), `hard_label`.
+    """What the teachers are to label: `sentence`, `source` (train, mask, pos, ngram, unlabelled), `hard_label`.
 
-    Train as it is, then from `iterations` tries a sentence the augmented ones, then the lines of the `unlabelled`
-    files, normalised; of the latter two none that stands in train or dev or came before, none that is empty or masks
-    alone.
+    Train as it is, then the augmented ones from so many tries a sentence, then the lines of the `unlabelled` files,
+    normalised; of the latter two none that stands in train or dev or came before, none that is empty or masks alone.
+    `probabilities`: what Augmenter takes.
     """
     for row in data["train"]:
         yield {"sentence": row["sentence"], "source": "train", "hard_label": row["label"]}
@@ -51,9 +46,9 @@ def gather_sentences(
         known.add(number)
         return True
 
-    if iterations:
-        tagged = tag_words(data["train"]["sentence"][:], hanlp_timeout if table.source == "HanLP" else None)
-        for sentence, source in augment(tagged, iterations, Augmenter(tagged, **augmenter_settings), seed):
+    if augmentations:
+        tagged = tag_words(data["train"]["sentence"][:], hanlp=table.source == "HanLP")
+        for sentence, source in augment(tagged, augmentations, Augmenter(tagged, **probabilities), seed):
             if is_new(sentence):
                 yield {"sentence": sentence, "source": source, "hard_label": NO_LABEL}
     for path in unlabelled:

@@ -39,10 +39,10 @@ def compare(
         return multiclass_f1_score(predicted, truth, num_classes=classes, average="macro").item() if len(truth) else nan
 
     rows = {}
-    for name, checkpoint in checkpoints.items():
-        predicted = {split: logits[name][split].argmax(1) for split in truth}
+    for name, splits in logits.items():
+        predicted = {split: splits[split].argmax(1) for split in truth}
         rows[name] = {
-            "checkpoint": str(checkpoint),
+            "checkpoint": str(checkpoints.get(name, "")),
             "dev accuracy": accuracy(predicted["valid"], truth["valid"]),
             "dev macro-F1": macro_f1(predicted["valid"], truth["valid"]),
             "accuracy, new": accuracy(predicted["valid"][new], truth["valid"][new]),

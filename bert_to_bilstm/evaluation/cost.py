@@ -7,7 +7,6 @@ from statistics import median
 
 import pandas
 import torch
-from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bert_to_bilstm.models.checkpoints import load_classifier
@@ -17,14 +16,13 @@ SINGLE = 200  # headlines that are classified one by one
 BATCHED = 1024  # headlines that are classified in batches
 ROUNDS = 3  # times that the batches are measured
 BATCH_SIZE = 64
-MAX_LENGTH = 128  # tokens
 
 
 def latency(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentence: str) -> float:
     """Milliseconds from one raw headline to its class."""
     started = time.perf_counter()
     with torch.inference_mode():
-        inputs = tokenizer(sentence, truncation=True, max_length=MAX_LENGTH, return_tensors="pt")
+        inputs = tokenizer(sentence, truncation=True, return_tensors="pt")
         model(**inputs).logits.argmax().item()
     return 1000 * (time.perf_counter() - started)
 
@@ -32,15 +30,14 @@ def latency(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentence
 def throughput(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str]) -> float:
     """Headlines a second, from raw headlines to classes, in batches grouped by length."""
     started = time.perf_counter()
-    rows = Dataset.from_dict({"sentence": sentences, "label": range(len(sentences))})
     with torch.inference_mode():
-        for batch in make_loader(tokenizer, rows, MAX_LENGTH, BATCH_SIZE):
+        for batch in make_loader(tokenizer, sentences, range(len(sentences)), BATCH_SIZE):
             model(input_ids=batch["input_ids"].cpu(), attention_mask=batch["attention_mask"].cpu()).logits.argmax(1)
     return len(sentences) / (time.perf_counter() - started)
 
 
-def price_list(teacher: Path, student: Path, sentences: list[str], labels: dict[int, str]) -> pandas.DataFrame:
-    """A row a price, columns `teacher`, `student`, and `ratio`: how many times smaller or faster the student is.
+def cost_table(teacher: Path, student: Path, sentences: list[str], labels: dict[int, str]) -> pandas.DataFrame:
+    """A row a kind of cost, columns `teacher`, `student`, and `ratio`: how many times smaller or faster the student is.
 
     Medians; the two models are measured in turns, so that what else the machine does meets both.
     """
@@ -65,4 +62,4 @@ def price_list(teacher: Path, student: Path, sentences: list[str], labels: dict[
     rows |= {name: [*pair, round(pair[0] / pair[1], 1)] for name, pair in smaller.items()}
     rows[f"headlines a second ({where})"] = [*per_second, round(per_second[1] / per_second[0], 1)]
     table = pandas.DataFrame.from_dict(rows, orient="index", columns=["teacher", "student", "ratio"], dtype=object)
-    return table.rename_axis("price")
+    return table.rename_axis("cost")

@@ -23,7 +23,8 @@ def start_from_teacher(
     start = student.embedding.weight.data  # (tokens, 512)
     theirs = cast(nn.Embedding, teacher.get_input_embeddings()).weight.detach()
     vocabulary = teacher_tokenizer.get_vocab()
-    pairs = [(number, vocabulary[token]) for token, number in tokenizer.get_vocab().items() if token in vocabulary]
+    spelled = {token.removeprefix("▁"): number for token, number in vocabulary.items()} | vocabulary
+    pairs = [(number, spelled[token]) for token, number in tokenizer.get_vocab().items() if token in spelled]
     ours, known = torch.tensor(sorted(pairs)).unbind(1)
     vectors = theirs[known] - theirs[known].mean(0)
     if vectors.shape[1] > start.shape[1]:

@@ -14,7 +14,12 @@ from bert_to_bilstm.files import write_bytes
 DOTS_PER_INCH = 120
 LARGEST = 24  # inches; a confusion matrix of more classes than fit has smaller letters
 NUMBERED_CELLS = 30  # classes; the cells of a larger confusion matrix are too small for numbers
-COLOURS = {"teacher": "tab:blue", "student alone": "tab:orange", "distilled student": "tab:green"}
+COLOURS = {
+    "n-gram model": "tab:gray",
+    "teacher": "tab:blue",
+    "student alone": "tab:orange",
+    "distilled student": "tab:green",
+}
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -59,6 +64,9 @@ def draw_comparison(path: Path, accuracies: pandas.DataFrame) -> None:
     axes = figure.subplots()
     for name, column in accuracies.items():
         values = column.dropna()
+        if name == "n-gram model":  # it has no epochs
+            axes.axhline(values.iloc[0], linestyle="--", color=COLOURS[name], label=f"{name}, {values.iloc[0]:.4f}")
+            continue
         draw_curve(axes, values, f"{name}, best {values.max():.4f}", COLOURS[name])
     draw_epochs(axes, "dev accuracy")
     axes.legend()

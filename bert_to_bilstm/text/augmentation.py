@@ -4,30 +4,48 @@ Every sentence is taken several times. Each of its words is replaced by the mask
 speech, or stays; then, now and then, only a short run of the words is kept. Repeats are dropped.
 """
 
+import multiprocessing
 import os
 import random
+import signal
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from itertools import accumulate
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import accumulate, chain
 
 import jieba
 import jieba.posseg
-from datasets import Dataset
 
 from bert_to_bilstm.text.hanlp import HanLPUnavailable, ask_words
 
 MASK = "[MASK]"
 NGRAM_LENGTHS = range(1, 6)  # words; the paper's 1 to 5, each as likely
-SENTENCES_PER_PROCESS = 1000  # fewer are not worth the start of another process
+PIECE = 1000  # sentences that a process takes at a time
 
 Words = list[tuple[str, str]]  # the words of a sentence with their parts of speech
 
 
-def processes(sentences: int) -> int | None:
-    """How many processes `datasets.map` shall share so many sentences out to; None: this one."""
-    number = min(os.cpu_count() or 1, sentences // SENTENCES_PER_PROCESS)
-    return number if number > 1 else None
+def in_processes(function: Callable, pieces: list) -> Iterator:
+    """What `function` returns for each of the `pieces`, in order, by a process a core where there are enough of them.
+
+    The processes know what this one had in memory when they started, and take no notice of Ctrl-C: this one ends them.
+    """
+    number = min(os.cpu_count() or 1, len(pieces))
+    if number == 1 or "fork" not in multiprocessing.get_all_start_methods():
+        yield from map(function, pieces)
+        return
+    with multiprocessing.get_context("fork").Pool(number, leave_signals_to_the_parent) as pool:
+        yield from pool.imap(function, pieces)
+
+
+def leave_signals_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def in_pieces(values: list) -> list[list]:
+    return [values[start : start + PIECE] for start in range(0, len(values), PIECE)]
 
 
 def jieba_words(sentences: list[str]) -> list[Words]:
@@ -36,21 +54,18 @@ def jieba_words(sentences: list[str]) -> list[Words]:
     with tempfile.TemporaryDirectory() as directory:
         jieba.dt.tmp_dir = directory  # its cache: by default, what anyone has put into the machine's temporary folder
         jieba.initialize()  # before the processes part
-
-    def cut(batch: dict[str, list]) -> dict[str, list]:
-        words = [[(word.word, word.flag) for word in jieba.posseg.cut(sentence)] for sentence in batch["sentence"]]
-        return {"words": words}
-
-    rows = Dataset.from_dict({"sentence": sentences})
-    cut_rows = rows.map(cut, batched=True, num_proc=processes(len(sentences)), keep_in_memory=True)
-    return [[(word, tag) for word, tag in words] for words in cut_rows["words"]]
+    return list(chain.from_iterable(in_processes(cut, in_pieces(sentences))))
 
 
-def tag_words(sentences: list[str], hanlp_timeout: float | None) -> list[Words]:
-    """The words of each sentence by HanLP, within `hanlp_timeout` seconds, or by jieba, with a line that says so."""
-    if hanlp_timeout is not None:
+def cut(sentences: list[str]) -> list[Words]:
+    return [[(word.word, word.flag) for word in jieba.posseg.cut(sentence)] for sentence in sentences]
+
+
+def tag_words(sentences: list[str], hanlp: bool) -> list[Words]:
+    """The words of each sentence by HanLP, or by jieba; a line says so where HanLP was wanted and cannot be had."""
+    if hanlp:
         try:
-            return ask_words(sentences, hanlp_timeout)
+            return ask_words(sentences)
         except HanLPUnavailable as reason:
             print(f"HanLP could not be started ({reason}); words and parts of speech are jieba's.")
     return jieba_words(sentences)
@@ -100,21 +115,15 @@ def augment(tagged: list[Words], iterations: int, augmenter: Augmenter, seed: in
 
     The same in however many processes: every sentence has random numbers of its own.
     """
+    numbered = in_pieces(list(enumerate(tagged)))
+    yield from chain.from_iterable(in_processes(partial(make_sentences, augmenter, iterations, seed), numbered))
 
-    def make(batch: dict[str, list], numbers: list[int]) -> dict[str, list]:
-        made = []
-        for words, number in zip(batch["words"], numbers, strict=True):
-            generator = random.Random(seed * 1_000_003 + number)
-            made += [augmenter(words, generator) for _ in range(iterations)]
-        return {"sentence": [sentence for sentence, _ in made], "source": [source for _, source in made]}
 
-    rows = Dataset.from_dict({"words": [[list(word) for word in words] for words in tagged]}).map(
-        make,
-        with_indices=True,
-        batched=True,
-        remove_columns="words",
-        num_proc=processes(len(tagged)),
-        keep_in_memory=True,
-    )
-    for batch in rows.iter(batch_size=1000):
-        yield from zip(batch["sentence"], batch["source"], strict=True)
+def make_sentences(
+    augmenter: Augmenter, iterations: int, seed: int, numbered: list[tuple[int, Words]]
+) -> list[tuple[str, str]]:
+    made = []
+    for number, words in numbered:
+        generator = random.Random(seed * 1_000_003 + number)
+        made += [augmenter(words, generator) for _ in range(iterations)]
+    return made

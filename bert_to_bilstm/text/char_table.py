@@ -92,6 +92,6 @@ def builtin_table() -> CharTable:
     return CharTable("built-in", table)
 
 
-def hanlp_table(timeout: float) -> CharTable:
-    """HanLP's own table. Raises HanLPUnavailable where HanLP cannot be asked within `timeout` seconds."""
-    return CharTable("HanLP", ask_char_table(timeout))
+def hanlp_table() -> CharTable:
+    """HanLP's own table. Raises HanLPUnavailable where HanLP cannot be asked."""
+    return CharTable("HanLP", ask_char_table())

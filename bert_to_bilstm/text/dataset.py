@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas
 from datasets import Dataset, DatasetDict, load_from_disk
 
-from bert_to_bilstm.files import first_line
+from bert_to_bilstm.files import file_fingerprint, first_line
 from bert_to_bilstm.text.char_table import CharTable
 
 DATA = Path("data")
@@ -77,6 +77,15 @@ def load_char_table() -> CharTable:
         raise SystemExit(
             f"data/char_table.json cannot be read ({first_line(error)}): run python prepare_data.py again."
         ) from None
+
+
+def digests(data: DatasetDict) -> dict[str, str]:
+    """What tells what stage 1 left from what it would leave of other rows, labels or with another vocabulary."""
+    return {
+        "data": fingerprint(data),
+        "labels": file_fingerprint(DATA / "label.csv"),
+        "tokenizer": file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json"),
+    }
 
 
 def fingerprint(data: DatasetDict) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+TIMEOUT = 1800  # seconds; HanLP's first start downloads some 600 MB
 # Every UTF-16 unit that is a character by itself; NUL ends a string in half of the libraries on the way.
 CHARACTERS = [chr(code) for code in range(1, 0x10000) if not 0xD800 <= code <= 0xDFFF]
 
@@ -25,20 +26,20 @@ class HanLPUnavailable(Exception):
     """HanLP could not be asked; the message says why, in one line."""
 
 
-def ask_char_table(timeout: float) -> dict[str, str]:
+def ask_char_table() -> dict[str, str]:
     """The characters that `CharTable.convert` changes, and what it makes of them.
 
-    Raises HanLPUnavailable where there is no Java, no HanLP data and no way to get them, or `timeout` seconds pass.
+    Raises HanLPUnavailable where there is no Java, no HanLP data and no way to get them, or TIMEOUT passes.
     """
-    return ask("char_table", None, timeout)
+    return ask("char_table", None)
 
 
-def ask_words(sentences: list[str], timeout: float) -> list[list[tuple[str, str]]]:
+def ask_words(sentences: list[str]) -> list[list[tuple[str, str]]]:
     """The words of each sentence with their parts of speech, by `HanLP.segment`. Raises HanLPUnavailable as above."""
-    return [[tuple(word) for word in words] for words in ask("words", sentences, timeout)]
+    return [[tuple(word) for word in words] for words in ask("words", sentences)]
 
 
-def ask(question: str, value: object, timeout: float) -> Any:
+def ask(question: str, value: object) -> Any:
     """The child's answer to the `question` about `value`."""
     with tempfile.TemporaryDirectory() as directory:
         given, answer = Path(directory) / "given.json", Path(directory) / "answer.json"
@@ -46,14 +47,14 @@ def ask(question: str, value: object, timeout: float) -> Any:
             given.write_text(json.dumps(value), encoding="utf-8")
             child = subprocess.run(
                 [sys.executable, str(Path(__file__).resolve()), question, str(given), str(answer)],
-                timeout=timeout,
+                timeout=TIMEOUT,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 cwd=directory,
                 env=os.environ | {"PYTHONIOENCODING": "utf-8"},
             )
         except subprocess.TimeoutExpired:
-            raise HanLPUnavailable(f"no answer within {timeout:.0f} s") from None
+            raise HanLPUnavailable(f"no answer within {TIMEOUT:.0f} s") from None
         except OSError as error:
             raise HanLPUnavailable(str(error)) from None
         if child.returncode != 0 or not answer.exists():

@@ -1,17 +1,18 @@
 """Batches of sentences of nearly one length, tokenised once and kept on the device."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import torch
-from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from transformers import PreTrainedTokenizerBase
 
 from bert_to_bilstm.training.device import make_accelerator
 
+TOKENISED_TOGETHER = 10_000  # sentences
 LENGTH_POOL = 50  # batches that are sorted by length together: more → less padding, fewer → more random batches
 
 
@@ -45,7 +46,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
         batches = [
             batch for pool in pools for batch in pool[self.lengths[pool].argsort(stable=True)].split(self.batch_size)
         ]
-        # A short batch stays the last: only there does accelerate share it out to several processes.
+        # A short batch stays the last.
         for number in [*torch.randperm(len(batches) - 1, generator=generator).tolist(), len(batches) - 1]:
             yield batches[number].tolist()
 
@@ -63,37 +64,55 @@ class LengthGroupedBatches(Sampler[list[int]]):
 
 def make_loader(
     tokenizer: PreTrainedTokenizerBase,
-    rows: Dataset,
-    max_length: int,
+    sentences: Sequence[str],
+    labels: Sequence[int] | Tensor,
     batch_size: int,
     seed: int | None = None,
     epoch_size: int = 0,
 ) -> DataLoader:
-    """Batches `input_ids` (batch, length), `attention_mask` (batch, length), `labels` (batch, …) of the columns
-    `sentence` and `label`; shuffled if there is a seed, `epoch_size` sentences an epoch (0: all). Sentences are
-    tokenised here, once, and cut to `max_length`, or to what the model can read; one without a token becomes one
-    unknown token.
+    """Batches of sentences and their `labels` (sentence, …), on the device: `input_ids` (batch, length),
+    `attention_mask` (batch, length), `labels` (batch, …), `batch_size`, and `rows`, how many of its first rows count.
+
+    They are shuffled if there is a seed, `epoch_size` sentences an epoch (0: all). Sentences are tokenised here, once,
+    and cut to the tokenizer's `model_max_length`; one without a token becomes one unknown token. Of several processes
+    each has its part of every batch; where there are fewer rows than processes, one row that does not count.
     """
-    max_length = min(max_length, tokenizer.model_max_length)
-    encoded = tokenizer(rows["sentence"][:], truncation=True, max_length=max_length)["input_ids"] if len(rows) else []
-    encoded = [ids or [tokenizer.unk_token_id] for ids in encoded]
-    lengths = torch.tensor([len(ids) for ids in encoded], dtype=torch.long)
-    device = make_accelerator().device  # all of it stays there: a headline takes some 100 bytes
-    tokens = torch.tensor(list(chain.from_iterable(encoded)), dtype=torch.int32, device=device)
+    tokens, lengths = tokenise(tokenizer, sentences)
+    accelerator = make_accelerator()
+    device = accelerator.device  # all of it stays there: a headline takes some 100 bytes
+    tokens = tokens.to(device)
     ends = lengths.cumsum(0).to(device)
     starts = ends - lengths.to(device)
-    labels = torch.tensor(rows.with_format("numpy")["label"][:], device=device)
+    targets = torch.as_tensor(labels[:]).to(device)
 
-    def collate(numbers: list[int]) -> dict[str, Tensor]:
-        chosen = torch.tensor(numbers)
-        width = torch.arange(lengths[chosen].max().item(), device=device)
+    def collate(numbers: list[int]) -> dict[str, Any]:
+        mine = numbers[accelerator.process_index :: accelerator.num_processes]
+        chosen = torch.tensor(mine or numbers[:1])
+        width = torch.arange(int(lengths[chosen].max()), device=device)
         chosen = chosen.to(device, non_blocking=True)
         positions = starts[chosen].unsqueeze(1) + width  # (batch, length)
         mask = positions < ends[chosen].unsqueeze(1)
-        input_ids = tokens[positions.clamp(max=len(tokens) - 1)]
+        input_ids = tokens[positions.clamp(max=len(tokens) - 1)].long()
         input_ids = input_ids.masked_fill(~mask, tokenizer.pad_token_id)
-        return {"input_ids": input_ids, "attention_mask": mask.long(), "labels": labels[chosen]}
+        batch = {"input_ids": input_ids, "attention_mask": mask.long(), "labels": targets[chosen]}
+        return batch | {"batch_size": len(numbers), "rows": len(mine)}
 
     sampler = LengthGroupedBatches(lengths, batch_size, seed, epoch_size)
     numbers = cast(torch.utils.data.Dataset, range(len(lengths)))  # it has all that a loader asks of a data set
     return DataLoader(numbers, batch_sampler=sampler, collate_fn=collate)
+
+
+def tokenise(tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """The token ids of all sentences one after the other, int32, and the length of each sentence.
+
+    In pieces: what the tokenizer returns takes ten times as much memory as the ids.
+    """
+    ids: list[np.ndarray] = []
+    lengths: list[int] = []
+    for start in range(0, len(sentences), TOKENISED_TOGETHER):
+        piece = sentences[start : start + TOKENISED_TOGETHER]
+        encoded = tokenizer(piece, truncation=True, return_attention_mask=False)["input_ids"]
+        encoded = [row or [tokenizer.unk_token_id] for row in encoded]
+        lengths += map(len, encoded)
+        ids.append(np.fromiter(chain.from_iterable(encoded), np.int32))
+    return torch.from_numpy(np.concatenate(ids)) if ids else torch.empty(0, dtype=torch.int32), torch.tensor(lengths)

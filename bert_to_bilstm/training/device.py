@@ -2,19 +2,25 @@
 
 import ctypes
 import platform
+from functools import cache
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration
+
+
+@cache
+def c_library() -> ctypes.CDLL | None:
+    """The C library where it is glibc."""
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
 def release_memory() -> None:
     """Gives freed memory back to the system, where the C library is glibc.
 
-    Its heap keeps the holes that tensors of ever new shapes leave, and would grow with every epoch on the CPU.
+    Its heap keeps the holes that tensors of ever new shapes leave, and would grow without end on the CPU.
     """
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
+    if library := c_library():
+        library.malloc_trim(0)
 
 
 def fast_bf16() -> bool:
@@ -25,9 +31,8 @@ def fast_bf16() -> bool:
 
 
 def make_accelerator() -> Accelerator:
-    """CPU, one GPU, Apple's MPS, or a process of `accelerate launch`; a batch is shared out between the processes."""
+    """CPU, one GPU, Apple's MPS, or a process of `accelerate launch`."""
     return Accelerator(
         mixed_precision="bf16" if fast_bf16() else "no",
-        dataloader_config=DataLoaderConfiguration(split_batches=True),
         cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
     )

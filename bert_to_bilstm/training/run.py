@@ -1,70 +1,192 @@
-"""A training directory: its settings, its history, and how a stopped run goes on."""
+"""A training directory: its settings, its history, and how a run that was stopped goes on."""
 
-import csv
-import io
 import json
+import os
 import shutil
+from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+import pandas
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bert_to_bilstm.files import first_line, new_directory, refuse_in_the_way, write_text, writing
+from bert_to_bilstm.files import first_line, new_directory, read_json, refuse_in_the_way, write_text, writing
+from bert_to_bilstm.models.checkpoints import best_checkpoint, checkpoints
 from bert_to_bilstm.outputs.plots import draw_history
 from bert_to_bilstm.stages import say
 
 HISTORY_COLUMNS = ["epoch", "train_loss", "valid_accuracy", "seconds", "samples_per_second"]
-STATE_SIZE = 7  # checkpoints: two states at a time (weights, two moments each) and a checkpoint half written
+DIGESTS = ("data", "labels", "tokenizer")  # of what stage 1 left, in run.json
 
 
-def constants(module: dict) -> dict:
-    """The constants in capitals of a script's `globals()`, as run.json records them."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in module.items() if name.isupper()}
+@dataclass(frozen=True)
+class Run:
+    """A training: `settings`, what run.json records, are the constants of its script and digests of what it reads."""
 
+    directory: Path
+    settings: dict[str, Any]
 
-def already_done(directory: Path, settings: dict, epochs: int) -> bool:
-    """Looks at what an earlier run left in `directory`, before any work is done.
+    @property
+    def epochs(self) -> int:
+        return self.settings["EPOCHS"]
 
-    True where the same settings have been trained to the end; False where there is nothing, or a run that `fit` goes on
-    with. Raises SystemExit where there is something else, naming what differs and the command that moves it away.
-    """
-    refuse_in_the_way([], [directory])
-    if not directory.exists() or not any(path.suffix != ".tmp" for path in directory.iterdir()):
-        return False
-    free = next(name for number in count(1) if not (name := Path(f"{directory}-{number}")).exists())
-    move = f"mv {directory} {free}"
-    try:
-        earlier = json.loads((directory / "run.json").read_text(encoding="utf-8"))["settings"]
-        earlier, planned = dict(earlier), int(earlier["EPOCHS"])
-    except (OSError, ValueError, LookupError, TypeError):
-        raise SystemExit(f"{directory}/ holds something that is not a run of ours: move it away ({move}).") from None
-    settings = json.loads(json.dumps(settings))
-    different = [name for name in settings | earlier if settings.get(name) != earlier.get(name)]
-    if different == ["EPOCHS"] and epochs > planned and goes_on_for_ever(settings):
-        return False
-    if different == ["EPOCHS"]:
-        raise SystemExit(
-            f"{directory}/ was trained for {planned} epochs, and its learning rate was planned for them: "
-            f"for {epochs}, train anew ({move})."
+    @property
+    def can_be_extended(self) -> bool:
+        """Whether it can be given more epochs when it is finished: nothing in it was planned for the number it had."""
+        return self.settings.get("SCHEDULE", "").startswith("constant")
+
+    def is_finished(self) -> bool:
+        """Looks at what an earlier run left in the directory, before any work is done.
+
+        True where the same settings have been trained to the end; False where there is nothing, or a run that `fit`
+        goes on with. Raises SystemExit where there is something else, naming what differs and the command that moves it
+        away.
+        """
+        refuse_in_the_way([], [self.directory])
+        if not self.directory.exists() or not any(self.directory.iterdir()):
+            return False
+        move = move_away(self.directory)
+        earlier = recorded_settings(self.directory)
+        if earlier is None:
+            raise SystemExit(f"{self.directory}/ holds something that is not a run of ours: move it away ({move}).")
+        if not checkpoints(self.directory):  # it failed before its first epoch was over
+            return False
+        settings = json.loads(json.dumps(self.settings))
+        different = [name for name in settings | earlier if settings.get(name) != earlier.get(name)]
+        planned = earlier["EPOCHS"]
+        if different == ["EPOCHS"] and not (self.can_be_extended and self.epochs > planned):
+            raise SystemExit(
+                f"{self.directory}/ was trained for {planned} epochs, and its learning rate was planned for them: "
+                f"for {self.epochs}, train anew ({move})."
+            )
+        if different not in ([], ["EPOCHS"]):
+            changes = ", ".join(f"{name} {earlier.get(name)!r} → {settings.get(name)!r}" for name in different)
+            raise SystemExit(
+                f"{self.directory}/ was trained with other settings or data ({changes}): move it away ({move})."
+            )
+        if len(read_history(self.directory)) < self.epochs:
+            return False
+        if not self.can_be_extended:
+            remove_states(self.directory)  # of a run that was killed just before it did so
+        say(f"{self.directory}/ is finished with these settings and this data; nothing to do.")
+        return True
+
+    def start(self, accelerator: Accelerator) -> None:
+        """Makes the directory and writes run.json."""
+        with writing(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+        run = {
+            "settings": self.settings,
+            "versions": {
+                name: version(name) for name in ("torch", "transformers", "tokenizers", "accelerate", "datasets")
+            },
+            "device": str(accelerator.device),
+            "processes": accelerator.num_processes,
+            "mixed_precision": accelerator.mixed_precision,
+        }
+        write_text(self.directory / "run.json", json.dumps(run, indent=2))
+
+    def resume(self, model: PreTrainedModel, optimizer: AcceleratedOptimizer, schedule: LRScheduler) -> list[dict]:
+        """Puts everything back as it was after the last whole epoch; returns the rows of history.csv up to it.
+
+        Raises SystemExit where the state that was saved then cannot be read.
+        """
+        states = saved_states(self.directory)
+        if not states:
+            return []
+        path = states[-1] / "state.pt"
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)  # weights_only: no code in it is run
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            schedule.load_state_dict(state["schedule"])
+        except Exception as error:  # torch and pickle raise their own kinds for a damaged file
+            raise SystemExit(
+                f"{path} cannot be read ({type(error).__name__}): move {self.directory}/ away "
+                f"({move_away(self.directory)}), train anew."
+            ) from None
+        say(f"{self.directory}/ was stopped after epoch {len(state['history'])}: going on from there.")
+        return state["history"]
+
+    def save_epoch(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        card: str,
+        history: list[dict],
+        state: dict,
+    ) -> None:
+        """Writes the checkpoint, the `state` that `resume` needs, history.png, then history.csv.
+
+        In this order a run that is killed anywhere can go on; older states are removed last, and the last one where the
+        run is finished.
+        """
+        epoch, accuracy = history[-1]["epoch"], history[-1]["valid_accuracy"]
+        with new_directory(self.directory / f"{epoch}-{accuracy}") as checkpoint:
+            model.save_pretrained(checkpoint)
+            tokenizer.init_kwargs.pop("local_files_only", None)  # how we loaded it is not how others must
+            tokenizer.save_pretrained(checkpoint)
+            write_text(checkpoint / "README.md", card)
+        finished = len(history) == self.epochs and not self.can_be_extended
+        if not finished:
+            with new_directory(self.directory / f"state-{epoch}") as target:
+                with open(target / "state.pt", "wb") as file:  # given a path, torch does not tell a full disk
+                    torch.save(state, file)
+        draw_history(self.directory / "history.png", history)
+        table = pandas.DataFrame(history, columns=HISTORY_COLUMNS)
+        write_text(self.directory / "history.csv", table.to_csv(index=False, lineterminator="\n"))
+        remove_states(self.directory, "" if finished else f"state-{epoch}")
+
+    def conclude(self, history: list[dict]) -> Path:
+        """Links `best` to the best checkpoint, and says where it is; returns its path."""
+        best = best_checkpoint(self.directory, "")
+        link, temporary = self.directory / "best", self.directory / ".best.tmp"
+        with suppress(OSError):  # where links are not allowed, as on some Windows machines, its name has to do
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(best.name)
+            os.replace(temporary, link)
+        seconds = sum(float(row["seconds"]) for row in history)
+        size = sum(
+            path.stat().st_size for path in self.directory.rglob("*") if path.is_file() and not path.is_symlink()
         )
-    if different:
-        changes = ", ".join(f"{name} {earlier.get(name)!r} → {settings.get(name)!r}" for name in different)
-        raise SystemExit(f"{directory}/ was trained with other settings or data ({changes}): move it away ({move}).")
-    if len(read_history(directory)) < epochs:
-        return False
-    say(f"{directory}/ is finished with these settings and this data; nothing to do.")
-    return True
+        epoch, accuracy = best.name.split("-")
+        say(
+            f"{self.directory}/: {len(history)} epochs in {seconds / 60:.1f} minutes, {size / 1e6:,.0f} MB; "
+            f"the best is {best} (epoch {epoch}, dev accuracy {accuracy})."
+        )
+        return best
 
 
-def goes_on_for_ever(settings: dict) -> bool:
-    """Whether a finished run can be given more epochs: nothing in it was planned for the number it had."""
-    return settings.get("SCHEDULE", "").startswith("constant") and not settings.get("AVERAGED_EPOCHS")
+def move_away(directory: Path) -> str:
+    """The command that does so."""
+    return f"mv {directory} {next(name for n in count(1) if not os.path.lexists(name := Path(f'{directory}-{n}')))}"
+
+
+def recorded_settings(directory: Path) -> dict[str, Any] | None:
+    """What run.json in a training directory says of the settings; None where there is no such file of ours."""
+    run = read_json(directory / "run.json")
+    settings = run.get("settings") if isinstance(run, dict) else None
+    return settings if isinstance(settings, dict) and isinstance(settings.get("EPOCHS"), int) else None
+
+
+def saved_states(directory: Path) -> list[Path]:
+    """The directories with what `resume` needs, by epoch."""
+    found = [path for path in directory.glob("state-*") if path.name.removeprefix("state-").isdigit()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("state-")))
+
+
+def remove_states(directory: Path, but: str = "") -> None:
+    """Removes the saved states but the one of that name, and nothing that stands beside them."""
+    for path in saved_states(directory):
+        if path.name != but and {file.name for file in path.iterdir()} <= {"state.pt"}:
+            shutil.rmtree(path)
 
 
 def read_history(directory: Path) -> list[dict[str, str]]:
@@ -73,101 +195,36 @@ def read_history(directory: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-        if reader.fieldnames != HISTORY_COLUMNS:
+        table = pandas.read_csv(path, dtype=str, keep_default_na=False)
+        if list(table.columns) != HISTORY_COLUMNS:
             raise ValueError("other columns")
-        for row in rows:
-            int(row["epoch"]), [float(row[name]) for name in HISTORY_COLUMNS]
-    except (OSError, ValueError, LookupError, TypeError, csv.Error) as error:
-        raise SystemExit(f"{path} cannot be read ({first_line(error)}): move {directory}/ away, train anew.") from None
-    return rows
-
-
-def write_history(directory: Path, rows: list[dict]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(directory / "history.csv", text.getvalue())
-
-
-def start_run(directory: Path, accelerator: Accelerator, settings: dict, model: PreTrainedModel, epochs: int) -> None:
-    """Makes the directory and writes run.json; raises SystemExit where there is no room for `epochs` more epochs."""
-    with writing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-    checkpoint = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-    needed = checkpoint * (epochs + STATE_SIZE) if epochs else 0
-    free = shutil.disk_usage(directory).free
-    if needed > free:
+        table.astype(float), table["epoch"].astype(int)
+    except (OSError, ValueError, LookupError) as error:
         raise SystemExit(
-            f"{directory}/ will need {needed / 1e6:,.0f} MB and the disk has {free / 1e6:,.0f} MB: make room there or "
-            "lower EPOCHS."
+            f"{path} cannot be read ({first_line(error)}): move {directory}/ away ({move_away(directory)}), train anew."
+        ) from None
+    return table.to_dict("records")
+
+
+def trained_checkpoint(directory: Path, script: str, digests: dict[str, str] | None, finished: bool = False) -> Path:
+    """The best checkpoint of a training on the data with these `digests` (of text.dataset; None: on any).
+
+    Raises SystemExit, naming the `script` to run, where there is none, or the data was other data; with `finished` also
+    where the training was stopped, or goes on in another terminal.
+    """
+    best = best_checkpoint(directory, script)
+    settings = recorded_settings(directory)
+    if settings is None:  # a checkpoint that was brought here alone
+        return best
+    if digests and (different := [name for name in DIGESTS if name in settings and settings[name] != digests[name]]):
+        raise SystemExit(
+            f"{directory}/ was trained on other data than data/ holds now (other {' and '.join(different)}): move it "
+            f"away ({move_away(directory)}) and run python {script}."
         )
-    versions = {name: version(name) for name in ("torch", "transformers", "tokenizers", "accelerate", "datasets")}
-    run = {
-        "settings": settings,
-        "versions": versions,
-        "device": str(accelerator.device),
-        "processes": accelerator.num_processes,
-        "mixed_precision": accelerator.mixed_precision,
-    }
-    write_text(directory / "run.json", json.dumps(run, indent=2))
-
-
-def resume(
-    directory: Path,
-    model: PreTrainedModel,
-    averaged: AveragedModel | None,
-    optimizer: AcceleratedOptimizer,
-    schedule: LRScheduler,
-) -> list[dict]:
-    """Puts everything back as it was after the last whole epoch; returns the rows of history.csv up to it.
-
-    Raises SystemExit where the state that was saved then cannot be read.
-    """
-    epochs = [int(name) for path in directory.glob("state-*") if (name := path.name.removeprefix("state-")).isdigit()]
-    if not epochs:
-        return []
-    path = directory / f"state-{max(epochs)}" / "state.pt"
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)  # weights_only: no code in it is run
-        model.load_state_dict(state["model"])
-        if averaged:
-            averaged.load_state_dict(state["averaged"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-    except Exception as error:  # torch and pickle raise their own kinds for a damaged file
-        raise SystemExit(f"{path} cannot be read ({first_line(error)}): move {directory}/ away, train anew.") from None
-    say(f"{directory}/ was stopped after epoch {len(state['history'])}: going on from there.")
-    return state["history"]
-
-
-def save_epoch(
-    directory: Path,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    card: str,
-    history: list[dict],
-    state: dict,
-) -> None:
-    """Writes the checkpoint, the `state` that `resume` needs, if any, history.png, then history.csv.
-
-    In this order a run that is killed anywhere can go on; older states are removed last.
-    """
-    epoch, accuracy = history[-1]["epoch"], history[-1]["valid_accuracy"]
-    with new_directory(directory / f"{epoch}-{accuracy}") as checkpoint:
-        model.save_pretrained(checkpoint)
-        tokenizer.init_kwargs.pop("local_files_only", None)  # how we loaded it is not how others must
-        tokenizer.save_pretrained(checkpoint)
-        write_text(checkpoint / "README.md", card)
-    if state:
-        with new_directory(directory / f"state-{epoch}") as target:
-            with open(target / "state.pt", "wb") as file:  # given a path, torch does not tell a full disk
-                torch.save(state, file)
-    draw_history(directory / "history.png", history)
-    write_history(directory, history)
-    for path in directory.glob("state-*"):
-        if not state or path.name != f"state-{epoch}":
-            shutil.rmtree(path)
+    epochs = len(read_history(directory))
+    if finished and epochs < settings["EPOCHS"]:
+        raise SystemExit(
+            f"{directory}/ has trained {epochs} of {settings['EPOCHS']} epochs: let python {script} go on to its end, "
+            "or name one of its checkpoints in TEACHERS."
+        )
+    return best

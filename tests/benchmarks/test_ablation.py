@@ -45,8 +45,8 @@ def small_ablation(finished, tmp_path, monkeypatch) -> Path:
         "HELD_OUT": 60,
         "ALIKE": {
             "teacher": {"MODEL_NAME": str(finished / "bert"), "EPOCHS": 2},
-            "alone": {"EPOCHS": 2, "BATCH_SIZE": 16, "WARMUP_STEPS": 0},
-            "distilled": {"EPOCHS": 2, "BATCH_SIZE": 16, "WARMUP_STEPS": 0, "EPOCH_SENTENCES": 160},
+            "alone": {"EPOCHS": 2, "BATCH_SIZE": 16, "WARMUP_RATIO": 0.0},
+            "distilled": {"EPOCHS": 2, "BATCH_SIZE": 16, "WARMUP_RATIO": 0.0, "EPOCH_SENTENCES": 160},
         },
         "COMMITTEES": COMMITTEES,
         "ROWS": ROWS,

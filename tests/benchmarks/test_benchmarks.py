@@ -179,7 +179,7 @@ def test_both_label_alike(rows, fp32):
     with torch.no_grad():
         plain = plain_teacher(model, tokenizer)(sentences)
     torch.testing.assert_close(torch.cat(list(article.label(model, tokenizer, sentences, CPU))), plain)
-    torch.testing.assert_close(predict_logits(model, tokenizer, sentences, 128, 32), plain)
+    torch.testing.assert_close(predict_logits(model, tokenizer, sentences), plain)
 
 
 def test_sides_take_turns():

@@ -16,6 +16,8 @@ from transformers import BertForMaskedLM
 import distill
 import finetune_bert
 import train_bilstm
+from bert_to_bilstm.models.pretrained import load_pretrained
+from bert_to_bilstm.text.char_table import builtin_table
 from bert_to_bilstm.text.dataset import load_labels
 
 
@@ -60,8 +62,7 @@ def test_a_pretrained_bert_has_learnt_to_fill_gaps_and_can_be_finetuned(
     assert result["sha256"].keys() == {"headlines.txt", "train.json"}
     assert model.config.hidden_dropout_prob == 0.1 and model.num_parameters() < 200_000
 
-    monkeypatch.setattr(finetune_bert, "MODEL_NAME", "bert")
-    _, tokenizer = finetune_bert.load_teacher(load_labels())
+    _, tokenizer = load_pretrained("bert", load_labels(), {}, builtin_table().normalizer(), 128)
     assert "classifier.bias, classifier.weight; the rest is pretrained." in capsys.readouterr().out
     assert tokenizer.tokenize("今天") == ["今", "天"]
 

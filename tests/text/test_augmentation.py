@@ -8,7 +8,7 @@ import pytest
 from datasets import load_from_disk
 
 import prepare_data
-from bert_to_bilstm.distillation.transfer_set import gather_sentences
+from bert_to_bilstm.distillation.transfer_set import gather_transfer_set
 from bert_to_bilstm.text import augmentation
 from bert_to_bilstm.text.augmentation import MASK, Augmenter, augment, tag_words
 
@@ -100,7 +100,7 @@ def test_gathered_sentences_are_new_and_come_once(small_tnews):
     data = load_from_disk("data")
     dev = data["valid"]["sentence"][0]
     Path("more.txt").write_text(f"\ufeff發現新的標題\n\n{dev}\n  发现新的标题 \n", encoding="utf-8")
-    rows = list(gather_sentences(data, ["more.txt"], 20, SETTINGS, 1, 60))
+    rows = list(gather_transfer_set(data, ["more.txt"], 20, SETTINGS, 1))
     train = rows[: len(data["train"])]
     assert [row["sentence"] for row in train] == data["train"]["sentence"][:]
     assert [row["hard_label"] for row in train] == data["train"]["label"][:]
@@ -120,4 +120,4 @@ def test_nothing_of_dev_is_in_an_augmented_sentence(small_tnews):
     prepare_data.main()
     data = load_from_disk("data")
     assert all("龘" in sentence for sentence in data["valid"]["sentence"])
-    assert not any("龘" in row["sentence"] for row in gather_sentences(data, [], 20, SETTINGS, 1, 60))
+    assert not any("龘" in row["sentence"] for row in gather_transfer_set(data, [], 20, SETTINGS, 1))

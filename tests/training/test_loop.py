@@ -7,13 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import AutoTokenizer, set_seed
+from transformers import AutoTokenizer
 
 import prepare_data
 import train_bilstm
-from bert_to_bilstm.models.bilstm import new_student
-from bert_to_bilstm.text.dataset import load_labels
 from bert_to_bilstm.training.batches import LengthGroupedBatches, make_loader
 
 
@@ -26,7 +23,7 @@ def settings(monkeypatch):
 @pytest.fixture
 def prepared(small_tnews, settings):
     prepare_data.main()
-    settings(BATCH_SIZE=64, EPOCHS=2, WARMUP_STEPS=0, OUTPUT=Path("model2"))
+    settings(BATCH_SIZE=64, EPOCHS=2, WARMUP_RATIO=0.0, OUTPUT=Path("model2"))
     return small_tnews
 
 
@@ -65,11 +62,9 @@ def test_batches_for_prediction_start_with_the_longest():
 
 
 def test_loader_pads_cuts_and_replaces_empty_sentences(finished):
-    from datasets import Dataset
-
     tokenizer = AutoTokenizer.from_pretrained("data/tokenizer")
-    rows = Dataset.from_dict({"sentence": ["今天", " ", "今天今天今天"], "label": [0, 1, 2]})
-    batch = next(iter(make_loader(tokenizer, rows, max_length=4, batch_size=3)))
+    tokenizer.model_max_length = 4
+    batch = next(iter(make_loader(tokenizer, ["今天", " ", "今天今天今天"], [0, 1, 2], batch_size=3)))
     jin, tian = tokenizer.convert_tokens_to_ids(["今", "天"])
     assert batch["input_ids"].tolist() == [[jin, tian, jin, tian], [jin, tian, 0, 0], [1, 0, 0, 0]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]]
@@ -82,7 +77,7 @@ def test_every_epoch_leaves_a_checkpoint_and_a_row(prepared):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
-    checkpoints = {path.name for path in Path("model2").iterdir() if path.is_dir()}
+    checkpoints = {path.name for path in Path("model2").iterdir() if path.is_dir() and not path.is_symlink()}
     assert checkpoints == {f"{row['epoch']}-{row['valid_accuracy']}" for row in rows}
     run = json.loads(Path("model2/run.json").read_text(encoding="utf-8"))
     assert run["settings"]["LEARNING_RATE"] == train_bilstm.LEARNING_RATE
@@ -135,21 +130,6 @@ def test_a_folder_of_something_else_is_left_alone(prepared):
     assert [path.name for path in Path("model2").iterdir()] == ["notes.txt"]
 
 
-def test_averaged_epochs_save_the_mean_of_the_weights_after_each_step(prepared, settings):
-    settings(EPOCHS=1, BATCH_SIZE=150, SCHEDULE="constant", OUTPUT=Path("last"))  # two steps
-    train_bilstm.main()
-    settings(AVERAGED_EPOCHS=1, OUTPUT=Path("averaged"))
-    train_bilstm.main()
-    name = "classifier.weight"
-    second, mean = (load_file(next(Path(run).glob("1-*/*.safetensors")))[name] for run in ("last", "averaged"))
-    set_seed(train_bilstm.SEED)
-    start = new_student(AutoTokenizer.from_pretrained("data/tokenizer"), load_labels()).state_dict()[name]
-    first = 2 * mean - second
-    # The first step of AdamW changes every weight by the learning rate.
-    assert (first - start).abs().median().item() == pytest.approx(train_bilstm.LEARNING_RATE, rel=0.05)
-    assert (second - start).abs().median() > 1.5 * train_bilstm.LEARNING_RATE
-
-
 def test_a_constant_schedule_goes_on_where_a_finished_run_ended(prepared, settings, capsys):
     settings(SCHEDULE="constant", OUTPUT=Path("whole"), EPOCHS=3)
     train_bilstm.main()
@@ -167,10 +147,3 @@ def test_other_schedules_do_not_go_on_and_say_why(prepared, settings):
     settings(EPOCHS=3)
     with pytest.raises(SystemExit, match="its learning rate was planned for them: for 3, train anew"):
         train_bilstm.main()
-
-
-def test_a_disk_without_room_is_told_before_training(prepared, settings):
-    settings(EPOCHS=10**9)
-    with pytest.raises(SystemExit, match=r"model2/ will need .* MB and the disk has .* MB: make room there or lower"):
-        train_bilstm.main()
-    assert not list(Path("model2").iterdir())

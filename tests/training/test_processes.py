@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT
 from datasets import load_from_disk
 
-from bert_to_bilstm.distillation.labelling import load_teacher
+from bert_to_bilstm.distillation.labelling import neural_teacher
 from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
 from bert_to_bilstm.text.dataset import load_labels
 from bert_to_bilstm.training.prediction import predict_logits
@@ -51,7 +51,7 @@ def test_one_process_agrees_with_the_accuracy_that_two_found(two_processes, monk
     valid = load_from_disk("data")["valid"]
     checkpoint = best_checkpoint(Path(stage), "")
     model, tokenizer = load_classifier(checkpoint, load_labels())
-    predicted = predict_logits(model, tokenizer, valid["sentence"][:], 128, 32).argmax(1)
+    predicted = predict_logits(model, tokenizer, valid["sentence"][:]).argmax(1)
     accuracy = (predicted == torch.tensor(valid["label"][:])).float().mean().item()
     assert f"{accuracy:.4f}" == checkpoint.name.split("-")[1]
     assert json.loads(Path(stage, "run.json").read_text())["processes"] == 2
@@ -62,8 +62,7 @@ def test_two_processes_label_in_the_order_of_the_input(two_processes, monkeypatc
     monkeypatch.chdir(two_processes[0])
     knowledge = load_from_disk("knowledge")
     assert knowledge["sentence"][:] == load_from_disk("data")["train"]["sentence"][:]
-    model, tokenizer = load_teacher(best_checkpoint(Path("model1"), ""), load_labels())
-    logits = predict_logits(model, tokenizer, knowledge["sentence"][:], 128, 32)
+    logits = neural_teacher(best_checkpoint(Path("model1"), ""), load_labels())(knowledge["sentence"][:])
     torch.testing.assert_close(torch.tensor(knowledge["label"][:]), logits, atol=2e-2, rtol=2e-2)  # bf16
 
 

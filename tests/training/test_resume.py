@@ -64,13 +64,11 @@ def workplace(finished_run, tmp_path_factory):
             id="writing a checkpoint",
         ),
         pytest.param("train_bilstm", Fault("torch", "save", 2), id="between checkpoint and state"),
+        pytest.param("train_bilstm", Fault("pandas:DataFrame", "to_csv", 2), id="between state and history"),
         pytest.param(
-            "train_bilstm", Fault("bert_to_bilstm.training.run", "write_history", 2), id="between state and history"
+            "train_bilstm", Fault("bert_to_bilstm.training.run", "remove_states", 2), id="removing the older state"
         ),
-        pytest.param(
-            "train_bilstm", Fault("bert_to_bilstm.training.run:shutil", "rmtree", 13), id="removing the older state"
-        ),
-        pytest.param("distill", Fault("bert_to_bilstm.distillation.labelling", "mean_logits", 3), id="labelling"),
+        pytest.param("distill", Fault("bert_to_bilstm.distillation.labelling:Ensemble", "logits", 3), id="labelling"),
         pytest.param(
             "distill",
             Fault("bert_to_bilstm.distillation.labelling:Dataset", "save_to_disk", 6),
