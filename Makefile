@@ -33,7 +33,7 @@ ablation: .venv/ready
 # Removes what `make sample` made.
 clean:
 	cd sample && rm -rf data model1 model2 model3 knowledge knowledge-shards report
-	cd sample && rm -f tnews_predict.json tnews10_predict.json clue_submission.zip
+	cd sample && rm -f tnews11_predict.json tnews10_predict.json clue_submission.zip
 
 .venv/ready: requirements.txt tests/requirements.txt
 	python3 -m venv .venv

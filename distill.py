@@ -27,15 +27,15 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss
 from transformers import get_scheduler, set_seed
 
 from bert_to_bilstm.distillation.labelling import Ensemble, label_transfer_set, neural_teacher, ngram_teacher
-from bert_to_bilstm.distillation.transfer_set import NO_LABEL, as_student_reads, gather_transfer_set
+from bert_to_bilstm.distillation.transfer_set import NO_LABEL, gather_transfer_set, with_masks_as
 from bert_to_bilstm.files import file_fingerprint
 from bert_to_bilstm.models.bilstm import new_student
 from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier, load_tokenizer
-from bert_to_bilstm.models.initialisation import start_from_teacher
+from bert_to_bilstm.models.initialisation import shared_tokens, start_from_teacher
 from bert_to_bilstm.models.ngrams import train_ngrams
 from bert_to_bilstm.outputs.onnx_export import export_onnx
 from bert_to_bilstm.settings import settings_of
-from bert_to_bilstm.stages import stage
+from bert_to_bilstm.stages import say, stage
 from bert_to_bilstm.text.dataset import DATA, STUDENT_TOKENIZER, digests, load_data, load_descriptions, load_labels
 from bert_to_bilstm.training.batches import make_loader
 from bert_to_bilstm.training.loop import fit
@@ -52,10 +52,10 @@ P_POS = 0.1  # chance that a word is replaced by one of its part of speech
 P_NGRAM = 0.25  # chance that a run of 1 to 5 words alone is kept
 AUGMENTATION_SEED = 42  # apart from SEED: students of several seeds learn from one knowledge/
 LOSS = "kl"  # on the softened probabilities; or "mse", on the logits, as paper and article have it
-TEMPERATURE = 2.0  # of "kl"
+TEMPERATURE = 1.0  # of "kl"
 HARD_LABEL_WEIGHT = 0.0  # of the cross-entropy with the true label, where there is one; paper and article: 0
 EMBEDDINGS_FROM_TEACHER = True  # the student's initialisation; article: random
-DROPOUT = 0.0  # of the embeddings and of the final states; article: none
+DROPOUT = 0.1  # of the embeddings and of the final states; article: none
 BATCH_SIZE = 128  # of all processes together; article: 16
 LEARNING_RATE = 1e-3  # peak; article: 1e-4, with Adam
 SCHEDULE = "cosine"  # to 0 at the last step; or "linear", "constant_with_warmup" or, as the article, "constant"
@@ -83,7 +83,7 @@ def origin_of_knowledge(data: DatasetDict, teachers: list[Path]) -> dict[str, ob
     for path in UNLABELLED:
         if not Path(path).is_file():
             raise SystemExit(f"{path} in UNLABELLED is missing: name text files of one sentence a line.")
-    augmentation = {"iterations": AUGMENTATIONS, "seed": AUGMENTATION_SEED} | probabilities()
+    augmentation = {"tries": AUGMENTATIONS, "seed": AUGMENTATION_SEED} | probabilities(teachers)
     return {
         "teachers": {str(teacher): file_fingerprint(teacher / "model.safetensors") for teacher in teachers},
         "ngrams": NGRAM_WEIGHT if NGRAM_TEACHER else None,
@@ -94,9 +94,12 @@ def origin_of_knowledge(data: DatasetDict, teachers: list[Path]) -> dict[str, ob
     }
 
 
-def probabilities() -> dict[str, float]:
-    """What augmentation.Augmenter takes."""
-    return {"p_mask": P_MASK, "p_pos": P_POS, "p_ngram": P_NGRAM}
+def probabilities(teachers: list[Path]) -> dict[str, float]:
+    """What augmentation.Augmenter takes. Where a teacher cannot read masks there are none, and a line says so."""
+    blind = [path for path in teachers if load_tokenizer(path).mask_token is None]
+    if blind and AUGMENTATIONS and P_MASK:
+        say(f"{blind[0]} has no token for masks: no word is masked (P_MASK = 0).")
+    return {"p_mask": 0 if blind else P_MASK, "p_pos": P_POS, "p_ngram": P_NGRAM}
 
 
 def load_ensemble(data: DatasetDict, paths: list[Path]) -> Ensemble:
@@ -112,7 +115,8 @@ def load_ensemble(data: DatasetDict, paths: list[Path]) -> Ensemble:
 
 def store_logits(data: DatasetDict, teachers: list[Path], origin: dict[str, object]) -> Dataset:
     """The transfer set with the teachers' logits: what KNOWLEDGE holds where it is of that `origin`, or made there."""
-    transfer_set = gather_transfer_set(data, UNLABELLED, AUGMENTATIONS, probabilities(), AUGMENTATION_SEED)
+    chances = probabilities(teachers)
+    transfer_set = gather_transfer_set(data, UNLABELLED, AUGMENTATIONS, chances, AUGMENTATION_SEED)
     return label_transfer_set(KNOWLEDGE, origin, transfer_set, partial(load_ensemble, data, teachers))
 
 
@@ -140,17 +144,28 @@ def distillation_loss(
     return torch.where(hard == NO_LABEL, soft, mixed)
 
 
-def learn(run: Run, data: DatasetDict, knowledge: Dataset, teacher: Path) -> None:
+def find_shared_tokens(teacher: Path) -> dict[int, int]:
+    """The tokens whose embeddings the student takes over, if it is to; says how many those are."""
+    if not EMBEDDINGS_FROM_TEACHER:
+        return {}
+    tokenizer = load_tokenizer(STUDENT_TOKENIZER)
+    shared = shared_tokens(tokenizer, load_tokenizer(teacher))
+    start = f"from {teacher}'s" if shared else f"at random, since {teacher} knows too few of its tokens"
+    say(f"The student's embeddings start {start}: {len(shared):,} of {len(tokenizer):,} tokens are taken over.")
+    return shared
+
+
+def learn(run: Run, data: DatasetDict, knowledge: Dataset, teacher: Path, shared: dict[int, int]) -> None:
     set_seed(SEED)
     tokenizer, labels, valid = load_tokenizer(STUDENT_TOKENIZER), load_labels(), data["valid"]
     rows = knowledge.with_format("torch")
     targets = torch.cat([rows["label"][:], rows["hard_label"][:].unsqueeze(1)], dim=1)  # (sentences, classes + 1)
-    sentences = as_student_reads(knowledge["sentence"][:])
+    sentences = with_masks_as(tokenizer.unk_token, knowledge["sentence"][:])
     train_loader = make_loader(tokenizer, sentences, targets, BATCH_SIZE, SEED, EPOCH_SENTENCES)
     valid_loader = make_loader(tokenizer, valid["sentence"], valid["label"], BATCH_SIZE)
     model = new_student(tokenizer, labels, load_descriptions(), DROPOUT)
-    if EMBEDDINGS_FROM_TEACHER:
-        start_from_teacher(model, tokenizer, *load_classifier(teacher, labels))
+    if shared:
+        start_from_teacher(model, load_classifier(teacher, labels)[0], shared)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     steps = EPOCHS * len(train_loader)
     schedule = get_scheduler(SCHEDULE, optimizer, round(WARMUP_RATIO * steps), steps)
@@ -166,7 +181,8 @@ def main() -> None:
         origin = origin_of_knowledge(data, teachers)
         run = Run(OUTPUT, settings | digests(data) | origin)
         if not run.is_finished():
-            learn(run, data, store_logits(data, teachers, origin), teachers[0])
+            shared = find_shared_tokens(teachers[0])  # before the labelling, which takes its time
+            learn(run, data, store_logits(data, teachers, origin), teachers[0], shared)
         export_onnx(best_checkpoint(OUTPUT, "distill.py"))  # of a finished run too, where it is missing
 
 

@@ -28,6 +28,7 @@ from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import stage
 from bert_to_bilstm.text.dataset import digests, load_char_table, load_data, load_descriptions, load_labels
 from bert_to_bilstm.training.batches import make_loader
+from bert_to_bilstm.training.device import fast_bf16
 from bert_to_bilstm.training.loop import fit
 from bert_to_bilstm.training.run import Run
 
@@ -47,7 +48,9 @@ OUTPUT = Path("model1")
 def train(run: Run, data: DatasetDict) -> None:
     set_seed(SEED)
     normalizer = load_char_table().normalizer()
-    model, tokenizer = load_pretrained(MODEL_NAME, load_labels(), load_descriptions(), normalizer, MAX_LENGTH)
+    model, tokenizer = load_pretrained(
+        MODEL_NAME, load_labels(), load_descriptions(), normalizer, MAX_LENGTH, fast_bf16()
+    )
     train, valid = data["train"], data["valid"]
     train_loader = make_loader(tokenizer, train["sentence"], train["label"], BATCH_SIZE, SEED)
     valid_loader = make_loader(tokenizer, valid["sentence"], valid["label"], BATCH_SIZE)

@@ -1,7 +1,7 @@
 """Stage 5 of 5: predicts CLUE's test sets, in the form in which CLUE wants them, or any lines of text.
 
 Reads   data/ (stage 1) and the best checkpoint of model3/ (stage 4)
-Writes  tnews_predict.json (test.json, to be submitted) and tnews10_predict.json (test1.0.json), one
+Writes  tnews11_predict.json (test.json, version 1.1) and tnews10_predict.json (test1.0.json), one
         {"id": 0, "label": "108"} a line, in the order of the test set, and both in clue_submission.zip
 
     python predict_test.py
@@ -37,7 +37,8 @@ MODEL = ""  # any checkpoint directory, the teacher's too, such as "model1/3-0.5
 BATCH_SIZE = 256
 READ = 65_536  # bytes of standard input at a time
 LONGEST_LINE = 1_000_000  # bytes
-OUTPUTS = {"test": Path("tnews_predict.json"), "test1.0": Path("tnews10_predict.json")}
+OUTPUTS = {"test": Path("tnews11_predict.json"), "test1.0": Path("tnews10_predict.json")}
+SOURCES = {"test": "test.json", "test1.0": "test1.0.json"}
 SUBMISSION = Path("clue_submission.zip")
 
 
@@ -61,15 +62,15 @@ def predict_test_sets() -> None:
     for split in splits:
         logits = predict_logits(model, tokenizer, data[split]["sentence"][:], BATCH_SIZE)
         predictions = [labels[number] for number in logits.argmax(1).tolist()]
-        rows = zip(data[split]["id"], predictions, strict=True)
-        lines = [json.dumps({"id": number, "label": label}, ensure_ascii=False) + "\n" for number, label in rows]
-        texts[split] = "".join(lines)
-        check_predictions(OUTPUTS[split].name, texts[split], data[split]["id"][:], labels.values())
+        ids = data[split]["id"][:]
+        rows = [{"id": number, "label": label} for number, label in zip(ids, predictions, strict=True)]
+        check_predictions(OUTPUTS[split].name, rows, ids, labels.values())
+        texts[split] = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if not is_first_process():
         return
     for split, text in texts.items():
         write_text(OUTPUTS[split], text)
-        print(f"{OUTPUTS[split]}: {len(data[split]):,} predictions of {directory}")
+        print(f"{OUTPUTS[split]}: {len(data[split]):,} predictions of {directory} for {SOURCES[split]}")
     write_submission(SUBMISSION, {OUTPUTS[split].name: text for split, text in texts.items()})
     print(f"{SUBMISSION}: to be uploaded at https://www.cluebenchmarks.com")
 

@@ -85,7 +85,12 @@ def load_student() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def load_teacher(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """As stage 2 loads it."""
     return load_pretrained(
-        name, load_labels(), load_descriptions(), load_char_table().normalizer(), finetune_bert.MAX_LENGTH
+        name,
+        load_labels(),
+        load_descriptions(),
+        load_char_table().normalizer(),
+        finetune_bert.MAX_LENGTH,
+        device.fast_bf16(),
     )
 
 

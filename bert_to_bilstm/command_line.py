@@ -16,7 +16,10 @@ NEEDED = ("torch", "transformers", "datasets", "accelerate", "pandas")  # if the
 
 
 def begin(title: str, takes_arguments: bool = False) -> None:
-    """Prints `title`. Raises SystemExit for arguments where there are none to give, and where a package is missing."""
+    """Prints `title`, but where arguments are given: who pipes text through wants nothing else.
+
+    Raises SystemExit for arguments where there are none to give, and where a package is missing.
+    """
     signal.signal(signal.SIGINT, leave)
     script = Path(sys.argv[0])
     if sys.argv[1:] and not takes_arguments:
@@ -26,7 +29,7 @@ def begin(title: str, takes_arguments: bool = False) -> None:
             f"the package {missing[0]} is not installed for {sys.executable}: run .venv/bin/python {script.name}, or "
             f"{sys.executable} -m pip install -r requirements.txt."
         )
-    if os.environ.get("RANK", "0") == "0":
+    if not sys.argv[1:] and os.environ.get("RANK", "0") == "0":
         print(f"{title}; loading the libraries …", file=sys.stderr, flush=True)
 
 

@@ -117,3 +117,10 @@ def file_fingerprint(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:
         raise SystemExit(f"{path} cannot be read ({error.strerror}): run the stage that wrote it again.") from None
+
+
+def umask() -> int:
+    """The permissions that new files of this process do not get."""
+    current = os.umask(0)
+    os.umask(current)
+    return current

@@ -842,7 +842,7 @@ def test_distill(run, case):
 
 def predicted(count: int = 30) -> Callable[[], None]:
     def outcome() -> None:
-        rows = [json.loads(text) for text in Path("tnews_predict.json").read_text().splitlines()]
+        rows = [json.loads(text) for text in Path("tnews11_predict.json").read_text().splitlines()]
         assert len(rows) == count and {row["label"] for row in rows} <= {"100", "103", "109"}
 
     return outcome
@@ -929,9 +929,12 @@ PREDICT: dict[str, Case] = {
     ),
     "MODEL that is not there": (nothing, "model9/1-0.5 holds no readable tokenizer", {"MODEL": "model9/1-0.5"}),
     "MODEL that is a run": (nothing, "model3 holds no readable tokenizer", {"MODEL": "model3"}),
-    "an output is a directory": (on("tnews_predict.json", directory), "tnews_predict.json is a directory where a file"),
+    "an output is a directory": (
+        on("tnews11_predict.json", directory),
+        "tnews11_predict.json is a directory where a file",
+    ),
     "the zip is a directory": (on("clue_submission.zip", directory), "clue_submission.zip is a directory where a file"),
-    "older predictions": (on("tnews_predict.json", content("older")), predicted()),
+    "older predictions": (on("tnews11_predict.json", content("older")), predicted()),
 }
 REPORT: dict[str, Case] = {
     "no data/": (on("data", remove), "data/ is missing or damaged"),
@@ -987,7 +990,7 @@ STANDARD_INPUT: dict[str, tuple[bytes, int | str]] = {
 
 @pytest.mark.parametrize("case", PREDICT)
 def test_predict_test(run, case):
-    run_case(predict_test, ("tnews_predict.json", "tnews10_predict.json", "clue_submission.zip"), PREDICT[case])
+    run_case(predict_test, ("tnews11_predict.json", "tnews10_predict.json", "clue_submission.zip"), PREDICT[case])
 
 
 @pytest.mark.parametrize("case", STANDARD_INPUT)

@@ -12,10 +12,11 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 import distill
 from bert_to_bilstm.distillation.labelling import neural_teacher
-from bert_to_bilstm.distillation.transfer_set import as_student_reads
+from bert_to_bilstm.distillation.transfer_set import with_masks_as
+from bert_to_bilstm.models import initialisation
 from bert_to_bilstm.models.bilstm import new_student
 from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
-from bert_to_bilstm.models.initialisation import start_from_teacher
+from bert_to_bilstm.models.ngrams import load_ngrams
 from bert_to_bilstm.text.dataset import load_labels
 from bert_to_bilstm.training.prediction import predict_logits
 from distill import distillation_loss
@@ -52,13 +53,13 @@ def test_the_hard_label_weighs_only_where_there_is_one():
 
 
 def test_student_reads_unk_where_the_teacher_read_mask(finished):
-    assert as_student_reads(["[MASK]天", "今天"]) == ["[UNK]天", "今天"]
+    assert with_masks_as("[UNK]", ["[MASK]天", "今天"]) == ["[UNK]天", "今天"]
     tokenizer = AutoTokenizer.from_pretrained("data/tokenizer")
     assert tokenizer("[UNK]天")["input_ids"][0] == tokenizer.unk_token_id
 
 
 @pytest.mark.parametrize(("width", "columns"), [(64, 64), (640, 8)])  # of a wider teacher: 8 words, 8 components
-def test_students_embeddings_start_as_the_teachers(finished, width, columns):
+def test_students_embeddings_start_as_the_teachers(finished, width, columns, monkeypatch):
     tokenizer = AutoTokenizer.from_pretrained("data/tokenizer")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "天", "今", "nba"]
     teacher_tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(words)})
@@ -68,7 +69,10 @@ def test_students_embeddings_start_as_the_teachers(finished, width, columns):
     torch.manual_seed(0)
     teacher, student = BertForSequenceClassification(config), new_student(tokenizer, load_labels())
     before = student.embedding.weight.detach().clone()
-    assert start_from_teacher(student, tokenizer, teacher, teacher_tokenizer) == len(words)
+    monkeypatch.setattr(initialisation, "SHARE", 0.01)
+    shared = initialisation.shared_tokens(tokenizer, teacher_tokenizer)
+    assert len(shared) == len(words)
+    initialisation.start_from_teacher(student, teacher, shared)
     after = student.embedding.weight.detach()
     ours = torch.tensor(tokenizer.convert_tokens_to_ids(words[1:]))
     theirs = teacher.get_input_embeddings().weight.detach()[1:]
@@ -85,6 +89,7 @@ def test_students_embeddings_start_as_the_teachers(finished, width, columns):
 def small_distill(finished, tmp_path, monkeypatch):
     for name, value in {
         "EPOCHS": 1,
+        "NGRAM_TEACHER": False,
         "BATCH_SIZE": 32,
         "WARMUP_RATIO": 0.0,
         "KNOWLEDGE": tmp_path / "knowledge",
@@ -92,6 +97,19 @@ def small_distill(finished, tmp_path, monkeypatch):
     }.items():
         monkeypatch.setattr(distill, name, value)
     return tmp_path
+
+
+def test_the_n_gram_model_teaches_with_its_weight(small_distill, monkeypatch):
+    for name, value in {"NGRAM_TEACHER": True, "NGRAM_WEIGHT": 0.25, "AUGMENTATIONS": 1}.items():
+        monkeypatch.setattr(distill, name, value)
+    distill.main()
+    knowledge = load_from_disk(str(small_distill / "knowledge"))
+    bert = neural_teacher(best_checkpoint(Path("model1"), ""), load_labels())
+    rows = knowledge.filter(lambda row: row["source"] != "train")
+    sentences = rows["sentence"][:]
+    linear = load_ngrams(small_distill / "knowledge" / "ngrams").predict_logits(sentences)
+    expected = 0.25 * linear + 0.75 * bert(sentences).log_softmax(1)
+    torch.testing.assert_close(torch.tensor(rows["label"][:]), expected, atol=5e-2, rtol=5e-2)  # bf16
 
 
 def test_several_teachers_logits_are_averaged(small_distill, monkeypatch):

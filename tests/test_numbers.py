@@ -127,7 +127,7 @@ def test_accuracy_is_the_one_counted_by_hand(finished_run, scratch, monkeypatch,
     for name in ("model1", "model2", "model3"):
         monkeypatch.setattr(predict_test, "MODEL", str(best_checkpoint(Path(name), "")))
         predict_test.main()
-        answers = [json.loads(line) for line in Path("tnews_predict.json").read_text(encoding="utf-8").splitlines()]
+        answers = [json.loads(line) for line in Path("tnews11_predict.json").read_text(encoding="utf-8").splitlines()]
         right = sum(answer["label"] == row["label"] for answer, row in zip(answers, dev, strict=True))
         assert f"{right / len(dev):.4f}" == Path(predict_test.MODEL).name.split("-")[1]
     capsys.readouterr()

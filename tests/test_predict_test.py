@@ -102,7 +102,7 @@ def test_an_unknown_argument_says_what_there_is(scratch):
 
 def test_the_zip_holds_both_prediction_files(finished):
     with zipfile.ZipFile("clue_submission.zip") as archive:
-        assert archive.namelist() == ["tnews_predict.json", "tnews10_predict.json"]
+        assert archive.namelist() == ["tnews11_predict.json", "tnews10_predict.json"]
         assert all(archive.read(name) == Path(name).read_bytes() for name in archive.namelist())
 
 
@@ -114,6 +114,7 @@ def test_a_test_set_that_clue_would_refuse_leaves_nothing_behind(finished, tmp_p
     data.save_to_disk(str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
     Path("data/label.csv").write_bytes((finished / "data/label.csv").read_bytes())
+    Path("data/tokenizer").symlink_to(finished / "data/tokenizer")
     Path("model3").symlink_to(finished / "model3")
     monkeypatch.setattr(predict_test, "OUTPUTS", {"test1.0": Path("older.json"), "test": Path("newer.json")})
     with pytest.raises(SystemExit, match=r"newer\.json, line 2: id 0 stands in line 1 already"):

@@ -15,6 +15,7 @@ from datasets import load_from_disk
 from transformers import AutoTokenizer
 
 import prepare_data
+from bert_to_bilstm.text import tnews
 
 real_data = pytest.mark.skipif(not (ROOT / "tnews" / "train.json").exists(), reason="tnews/ is not here")
 
@@ -111,7 +112,7 @@ def test_a_class_without_a_train_row_is_told(small_tnews, capsys):
 def test_downloads_what_is_missing(small_tnews, monkeypatch):
     shutil.make_archive("public", "zip", "tnews")
     shutil.rmtree("tnews")
-    monkeypatch.setattr(prepare_data, "URL", Path("public.zip").resolve().as_uri())
+    monkeypatch.setattr(tnews, "URL", Path("public.zip").resolve().as_uri())
     prepare_data.main()
     assert load_from_disk("data")["train"].num_rows == 300
 

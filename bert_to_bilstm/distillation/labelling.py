@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset, concatenate_datasets
 from torch import Tensor
 
-from bert_to_bilstm.distillation.transfer_set import FEATURES, as_student_reads
+from bert_to_bilstm.distillation.transfer_set import FEATURES, with_masks_as
 from bert_to_bilstm.files import new_directory, read_json, write_text
 from bert_to_bilstm.models.bilstm import BiLSTMForSequenceClassification
 from bert_to_bilstm.models.checkpoints import load_classifier
@@ -40,8 +40,9 @@ def neural_teacher(directory: Path, labels: dict[int, str]) -> Teacher:
     """
     model, tokenizer = load_classifier(directory, labels)
     model = model.bfloat16() if fast_bf16() else model
-    read = as_student_reads if isinstance(model, BiLSTMForSequenceClassification) else list
-    return lambda sentences: predict_logits(model, tokenizer, read(sentences), BATCH_SIZE)
+    is_student = isinstance(model, BiLSTMForSequenceClassification)
+    mask = tokenizer.unk_token if is_student else tokenizer.mask_token
+    return lambda sentences: predict_logits(model, tokenizer, with_masks_as(mask, sentences), BATCH_SIZE)
 
 
 def ngram_teacher(model: NgramClassifier, data: Dataset) -> Teacher:

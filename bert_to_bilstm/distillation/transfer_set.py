@@ -63,6 +63,6 @@ def digest(sentence: str) -> int:
     return int.from_bytes(hashlib.blake2b(sentence.encode(), digest_size=8).digest(), "big")
 
 
-def as_student_reads(sentences: list[str]) -> list[str]:
-    """`[UNK]` where BERT sees `[MASK]`, which a student has never learnt."""
-    return [sentence.replace(MASK, "[UNK]") for sentence in sentences]
+def with_masks_as(token: str | None, sentences: list[str]) -> list[str]:
+    """The sentences as a model reads them whose token for masks is another; a student's is that for the unknown."""
+    return [sentence.replace(MASK, token or " ") for sentence in sentences]

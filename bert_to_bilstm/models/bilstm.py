@@ -6,18 +6,20 @@ use the same kind of network). This file imports torch and transformers only: ev
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, linear, pad
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
-    PreTrainedConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+LARGEST = 1_000_000  # tokens; a tokenizer without a limit has a larger one
 
-class BiLSTMConfig(PreTrainedConfig):
+
+class BiLSTMConfig(PretrainedConfig):
     """`vocab_size` counts every token, those added later too: `len(tokenizer)`.
 
     `label_descriptions`: original label → what it means.
@@ -33,6 +35,7 @@ class BiLSTMConfig(PreTrainedConfig):
         dropout: float = 0.0,
         pad_token_id: int = 0,
         unk_token_id: int = 1,
+        max_position_embeddings: int | None = None,
         label_descriptions: dict[str, str] | None = None,
         **kwargs: object,
     ) -> None:
@@ -42,18 +45,20 @@ class BiLSTMConfig(PreTrainedConfig):
         self.dropout = dropout  # of the embeddings and of the final states
         self.pad_token_id = pad_token_id
         self.unk_token_id = unk_token_id
+        self.max_position_embeddings = max_position_embeddings  # tokens that are read of a text; None: all
         self.label_descriptions = label_descriptions or {}
         super().__init__(**kwargs)  # type: ignore[arg-type]  # whatever else a configuration has
 
 
 class BiLSTMForSequenceClassification(PreTrainedModel):
-    """The two directions are two LSTMs over padded rows, the backward one over the rows turned round.
+    """The two directions are two LSTMs over padded rows, the backward one over reversed rows.
 
     That gives what `nn.LSTM(bidirectional=True)` gives over packed sequences, faster: padding needs no lengths on the
     CPU, and on CPUs only the padded form is computed by oneDNN, in bf16 where there are units for it.
     """
 
     config_class = BiLSTMConfig
+    accepts_loss_kwargs = False  # the loss is the mean of its batch: Trainer divides by the batches that it accumulates
 
     def __init__(self, config: BiLSTMConfig) -> None:
         super().__init__(config)
@@ -73,30 +78,46 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
     def get_input_embeddings(self) -> nn.Embedding:
         return self.embedding
 
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        assert isinstance(value, nn.Embedding)
+        self.embedding = value
+
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_: object
-    ) -> SequenceClassifierOutput:
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        return_dict: bool | None = None,
+        **_: object,
+    ) -> SequenceClassifierOutput | tuple[Tensor, ...]:
         """`input_ids`, `attention_mask` (batch, length), `labels` (batch,) → `logits` (batch, classes), and `loss`.
 
-        Padding stands at the end of a row. A row without a token is read as one unknown token.
+        Padding stands at the end of a row. A row without a token is read as one unknown token. Raises ValueError where
+        there are no `input_ids`: embeddings in their place (`inputs_embeds`) are not taken.
         """
+        if input_ids is None:
+            raise ValueError("the student reads input_ids; it does not take inputs_embeds in their place")
         input_ids = input_ids.long()
         mask = input_ids != self.config.pad_token_id if attention_mask is None else attention_mask.bool()
-        if input_ids.shape[1] == 0:
-            input_ids = input_ids.new_full((len(input_ids), 1), self.config.pad_token_id)
-            mask = torch.zeros_like(input_ids, dtype=torch.bool)
+        input_ids, mask = (rows[:, : self.config.max_position_embeddings] for rows in (input_ids, mask))
+        if input_ids.shape[1] == 0 or torch.jit.is_tracing():  # a traced graph has no branches: it always has one more
+            input_ids, mask = pad(input_ids, (0, 1), value=self.config.pad_token_id), pad(mask, (0, 1))
         lengths = mask.sum(1, keepdim=True)  # (batch, 1)
         first = torch.where(lengths == 0, self.config.unk_token_id, input_ids[:, :1])
         input_ids = torch.cat([first, input_ids[:, 1:]], dim=1)
         last = (lengths - 1).clamp(min=0)
-        turned_round = input_ids.gather(1, (last - torch.arange(input_ids.shape[1], device=last.device)).clamp(min=0))
+        reversed_ids = input_ids.gather(1, (last - torch.arange(input_ids.shape[1], device=last.device)).clamp(min=0))
         final = [
             self.final_state(self.forward_lstm, input_ids, last),
-            self.final_state(self.backward_lstm, turned_round, last),
+            self.final_state(self.backward_lstm, reversed_ids, last),
         ]
-        logits = self.classifier(self.dropout(torch.tanh(torch.cat(final, dim=1))))  # (batch, classes)
+        features = self.dropout(torch.tanh(torch.cat(final, dim=1)))  # (batch, 2 × hidden_size)
+        with torch.autocast(features.device.type, enabled=False):  # in bf16 two classes would often be equal
+            weight, bias = self.classifier.weight.float(), self.classifier.bias.float()
+            logits = linear(features.float(), weight, bias)  # (batch, classes)
         loss = None if labels is None else cross_entropy(logits, labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        output = SequenceClassifierOutput(loss=loss, logits=logits)
+        return output.to_tuple() if return_dict is False else output
 
     def final_state(self, lstm: nn.LSTM, input_ids: Tensor, last: Tensor) -> Tensor:
         """The hidden state (batch, hidden_size) after token `last` (batch, 1) of each row."""
@@ -120,6 +141,7 @@ def new_student(
         id2label=labels,
         label2id={label: number for number, label in labels.items()},
         label_descriptions=descriptions,
+        max_position_embeddings=tokenizer.model_max_length if tokenizer.model_max_length < LARGEST else None,
     )
     return BiLSTMForSequenceClassification(config)
 

@@ -1,34 +1,65 @@
 """Checkpoint directories: how they are found, loaded and checked."""
 
+import json
 import re
+import sys
 from pathlib import Path
 
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import bert_to_bilstm.models.bilstm  # noqa: F401  registers the student with AutoModelForSequenceClassification
 from bert_to_bilstm.files import first_line
 
+OFFSET_POSITIONS = (  # models that count the positions of tokens from the number after the padding token's
+    *("camembert", "data2vec-text", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"),
+    "xlm-roberta-xl",
+)
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")  # suffixes of weights that torch pickled
 
 
-def refuse_pickles(directory: Path) -> None:
-    """Raises SystemExit where a directory holds pickled weights: loading such a file can run any code."""
-    for path in sorted(directory.iterdir()) if directory.is_dir() else []:
-        if path.suffix in PICKLES:
-            raise SystemExit(f"{path} is a pickle, which may run code: remove it; model.safetensors alone is read.")
+def check_weights(directory: Path) -> None:
+    """Raises SystemExit where a folder has no weights that can be read: safetensors, which run no code."""
+    found = sorted(directory.glob("*.safetensors"))
+    pickles = sorted(path.name for path in directory.glob("*") if path.suffix in PICKLES)
+    if not found and pickles:
+        raise SystemExit(
+            f"{directory} has no model.safetensors, and {pickles[0]}, a pickle, is not read, since it may run code: "
+            "convert it, where you trust it, with transformers' from_pretrained(…) and save_pretrained(…)."
+        )
+    if not found:
+        raise SystemExit(f"{directory}/model.safetensors is missing: name a folder with a model in it.")
+    for path in found:
+        with open(path, "rb") as file:
+            if file.read(12) == b"version http":
+                raise SystemExit(f"{path} is a pointer of git-lfs, not the weights: run git lfs pull in {directory}.")
 
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a checkpoint directory, or the student's own."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-        if tokenizer.pad_token_id is None or tokenizer.unk_token_id is None:
-            raise ValueError("no token for padding, or none for what is unknown")
+        if tokenizer.pad_token_id is None:
+            raise ValueError("no token for padding")
         return tokenizer
     except Exception as error:  # tokenizers raises Exception itself
         raise SystemExit(
             f"{directory} holds no readable tokenizer ({first_line(error)}): run the stage that wrote it again."
         ) from None
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
+    """Writes the tokenizer's files so that transformers 4 and 5 load them, wherever they are copied to."""
+    tokenizer.init_kwargs.pop("local_files_only", None)  # how we loaded it is not how others must
+    tokenizer.save_pretrained(directory)
+    path = directory / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config.get("tokenizer_class") == "TokenizersBackend":  # as transformers 5 calls PreTrainedTokenizerFast
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    config.pop("is_local", None)
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def load_classifier(
@@ -38,7 +69,9 @@ def load_classifier(
 
     Raises SystemExit where there is none, or one that was trained on other classes than `labels` (None: on any).
     """
-    refuse_pickles(directory)
+    if not directory.is_dir():
+        raise SystemExit(f"{directory} is not there: name a checkpoint directory.")
+    check_weights(directory)
     tokenizer = load_tokenizer(directory)
     try:
         model, loading = AutoModelForSequenceClassification.from_pretrained(
@@ -58,7 +91,26 @@ def load_classifier(
     check_model(directory, model, tokenizer)
     if labels is not None and model.config.id2label != labels:
         raise SystemExit(f"{directory} was trained on other classes than those of data/label.csv: train it again.")
+    head_in_fp32(model)
     return model.eval(), tokenizer
+
+
+def head_in_fp32(model: PreTrainedModel) -> None:
+    """Lets the last linear layer, which gives the logits, compute in fp32 whatever the precision of the others.
+
+    In bf16 two classes would often be equal. The student does so by itself.
+    """
+    heads = [one for one in model.modules() if isinstance(one, nn.Linear) and one.out_features == model.num_labels]
+    if not heads:
+        return
+
+    def forward(features: Tensor) -> Tensor:
+        head = heads[-1]
+        bias = None if head.bias is None else head.bias.float()
+        with torch.autocast(features.device.type, enabled=False):
+            return linear(features.float(), head.weight.float(), bias)
+
+    heads[-1].forward = forward  # type: ignore[method-assign, assignment]
 
 
 def check_model(name: Path | str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -73,8 +125,15 @@ def check_model(name: Path | str, model: PreTrainedModel, tokenizer: PreTrainedT
             f"{name} has a tokenizer of {len(tokenizer):,} tokens and a model of {model.config.vocab_size:,}: "
             "copy both from one place, or train it again."
         )
-    positions = getattr(model.config, "max_position_embeddings", tokenizer.model_max_length)
-    tokenizer.model_max_length = min(positions, tokenizer.model_max_length)
+    tokenizer.model_max_length = min(readable_tokens(model), tokenizer.model_max_length)
+
+
+def readable_tokens(model: PreTrainedModel) -> int:
+    """How many tokens the model can read at a time, sys.maxsize where nothing says."""
+    positions = getattr(model.config, "max_position_embeddings", None) or 0
+    if model.config.model_type in OFFSET_POSITIONS:
+        positions -= model.config.pad_token_id + 1
+    return positions if positions > 0 else sys.maxsize
 
 
 def checkpoints(directory: Path) -> list[tuple[int, float, Path]]:

@@ -107,12 +107,15 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str]) -> tu
 
     In pieces: what the tokenizer returns takes ten times as much memory as the ids.
     """
+    spare = next(
+        one for one in (tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) if one is not None
+    )
     ids: list[np.ndarray] = []
     lengths: list[int] = []
     for start in range(0, len(sentences), TOKENISED_TOGETHER):
         piece = sentences[start : start + TOKENISED_TOGETHER]
         encoded = tokenizer(piece, truncation=True, return_attention_mask=False)["input_ids"]
-        encoded = [row or [tokenizer.unk_token_id] for row in encoded]
+        encoded = [row or [spare] for row in encoded]
         lengths += map(len, encoded)
         ids.append(np.fromiter(chain.from_iterable(encoded), np.int32))
     return torch.from_numpy(np.concatenate(ids)) if ids else torch.empty(0, dtype=torch.int32), torch.tensor(lengths)

@@ -17,8 +17,8 @@ from accelerate.optimizer import AcceleratedOptimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bert_to_bilstm.files import first_line, new_directory, read_json, refuse_in_the_way, write_text, writing
-from bert_to_bilstm.models.checkpoints import best_checkpoint, checkpoints
+from bert_to_bilstm.files import first_line, new_directory, read_json, refuse_in_the_way, umask, write_text, writing
+from bert_to_bilstm.models.checkpoints import best_checkpoint, checkpoints, save_tokenizer
 from bert_to_bilstm.outputs.plots import draw_history
 from bert_to_bilstm.stages import say
 
@@ -131,8 +131,9 @@ class Run:
         epoch, accuracy = history[-1]["epoch"], history[-1]["valid_accuracy"]
         with new_directory(self.directory / f"{epoch}-{accuracy}") as checkpoint:
             model.save_pretrained(checkpoint)
-            tokenizer.init_kwargs.pop("local_files_only", None)  # how we loaded it is not how others must
-            tokenizer.save_pretrained(checkpoint)
+            save_tokenizer(tokenizer, checkpoint)
+            for path in checkpoint.iterdir():
+                path.chmod(0o666 & ~umask())  # safetensors makes files that nobody else may read
             write_text(checkpoint / "README.md", card)
         finished = len(history) == self.epochs and not self.can_be_extended
         if not finished:

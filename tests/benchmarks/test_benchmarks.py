@@ -105,21 +105,21 @@ def losses_of(loop: Iterator[float], rows: Dataset) -> tuple[list[float], list[d
 def our_losses(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Dataset, rate: float
 ) -> tuple[list[float], list[dict]]:
-    """The losses of an epoch of training.py's loop, and its batches."""
+    """The losses of an epoch of our loop, and its batches."""
     losses = []
 
     def recorded(logits: Tensor, labels: Tensor) -> Tensor:
-        loss = cross_entropy(logits, labels)
-        losses.append(loss.item())
+        loss = cross_entropy(logits, labels, reduction="none")
+        losses.append(loss.mean().item())
         return loss
 
     accelerator = make_accelerator()
-    loader = make_loader(tokenizer, rows, 128, 16, seed=1)
+    loader = make_loader(tokenizer, rows["sentence"], rows["label"], 16, seed=1)
     batches = [rows[batch] for batch in loader.batch_sampler]
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
     schedule = get_scheduler("constant", optimizer)
-    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-    train_epoch(accelerator, model, loader, optimizer, schedule, recorded, tqdm(disable=True))
+    model, optimizer = accelerator.prepare(model, optimizer)
+    train_epoch(accelerator, model, loader, optimizer, schedule, recorded, 0.0, tqdm(disable=True))
     return losses, batches
 
 

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from datasets import Dataset
+from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
 
 from bert_to_bilstm.models.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
 
@@ -66,3 +68,54 @@ def test_a_checkpoint_of_the_run_loads_here(finished):
     assert not list(directory.glob("*.bin")) and not list(directory.glob("*.pt"))
     tokens = AutoTokenizer.from_pretrained(directory).tokenize("為什麼 NBA 2018年 iphone Qwertz")
     assert "[UNK]" not in tokens
+
+
+def test_new_tokens_can_be_added(model):
+    model.resize_token_embeddings(103)
+    assert model.embedding.weight.shape == (103, 512) and model.config.vocab_size == 103
+    assert model(torch.tensor([[102]])).logits.shape == (1, 15)
+
+
+def test_as_a_tuple_or_without_ids_it_answers_as_other_models_do(model):
+    loss, logits = model(torch.tensor([[5]]), labels=torch.tensor([3]), return_dict=False)
+    torch.testing.assert_close(cross_entropy(logits, torch.tensor([3])), loss)
+    with pytest.raises(ValueError, match="does not take inputs_embeds"):
+        model(inputs_embeds=torch.zeros(1, 2, 512))
+
+
+def test_what_is_past_the_limit_is_not_read(model):
+    model.config.max_position_embeddings = 3
+    torch.testing.assert_close(model(torch.tensor([[5, 6, 7, 8, 9]])).logits, model(torch.tensor([[5, 6, 7]])).logits)
+
+
+def test_classes_are_told_apart_in_fp32_whatever_the_precision(model):
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(torch.tensor([[5, 6]])).logits.dtype == torch.float32
+    assert model.bfloat16()(torch.tensor([[5, 6]])).logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_trainer_takes_the_mean_of_the_batches_that_it_accumulates(model, steps, tmp_path):
+    rows = Dataset.from_dict({"input_ids": [[5, 6], [7, 8], [9, 10], [11, 12]], "labels": [0, 1, 2, 3]})
+    gradients = []
+
+    class Look(TrainerCallback):
+        def on_pre_optimizer_step(self, *_: object, **__: object) -> None:
+            gradients.append(model.classifier.bias.grad.clone())
+
+    arguments = TrainingArguments(
+        tmp_path,
+        per_device_train_batch_size=4 // steps,
+        gradient_accumulation_steps=steps,
+        max_steps=1,
+        max_grad_norm=0,
+        use_cpu=True,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    Trainer(model, arguments, train_dataset=rows, callbacks=[Look()]).train()
+    model.zero_grad()
+    model(torch.tensor(rows["input_ids"][:]), labels=torch.tensor(rows["labels"][:])).loss.backward()
+    assert len(gradients) == 1 and gradients[0].norm() > 0
+    torch.testing.assert_close(gradients[0].norm(), model.classifier.bias.grad.norm(), rtol=0.2, atol=1e-2)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import predict_test
 from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
 
 # Traditional, full width, upper case, several spaces, an unknown character
+OLDER = "4.57.1"  # of transformers; it loads the checkpoints too
 RAW = ["球隊 ＮＢＡ 冠軍！", "手機晶片，ＩＰＨＯＮＥ　５Ｇ", "媽媽的愛情 IPHONE", "機器人 網絡", "\U0001f600聯賽主場"]
 
 ELSEWHERE = """
@@ -23,7 +25,7 @@ assert "bert_to_bilstm" not in sys.modules
 classify = pipeline("text-classification", model=path, trust_remote_code=True)
 answers = [answer["label"] for answer in classify(headlines)]
 model = AutoModelForSequenceClassification.from_pretrained(path, trust_remote_code=True)
-tokenizer = AutoTokenizer.from_pretrained(path)
+tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=True)
 for headline, answer in zip(headlines, answers):
     assert model.config.id2label[model(**tokenizer(headline, return_tensors="pt")).logits.argmax().item()] == answer
 batch = model(**tokenizer(headlines, padding=True, return_tensors="pt")).logits.argmax(1).tolist()
@@ -115,3 +117,42 @@ def test_every_checkpoint_has_a_card_that_the_hub_can_read(finished_run, directo
         assert "| 103 | news_sports |" in card.text
         assert ("trust_remote_code=True" in card.text) == (kind == "bilstm")
         assert str(finished_run) not in card.text
+
+
+@pytest.mark.slow
+def test_transformers_4_gives_the_same_logits(finished_run, tmp_path):
+    install = [sys.executable, "-m", "pip", "install", "-q", "--target", tmp_path / "older", f"transformers=={OLDER}"]
+    if subprocess.run(install, capture_output=True).returncode:
+        pytest.skip(f"transformers {OLDER} cannot be installed here")
+    checkpoint = best_checkpoint(finished_run / "model3", "")
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path / "older")!r})
+import transformers
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+assert transformers.__version__ == {OLDER!r}
+model = AutoModelForSequenceClassification.from_pretrained({str(checkpoint)!r}, trust_remote_code=True)
+tokenizer = AutoTokenizer.from_pretrained({str(checkpoint)!r}, trust_remote_code=True)
+print(model(**tokenizer({RAW[0]!r}, return_tensors="pt")).logits.tolist())
+"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    model, tokenizer = load_classifier(checkpoint)
+    expected = model(**tokenizer(RAW[0], return_tensors="pt")).logits[0].tolist()
+    assert json.loads(result.stdout)[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_another_user_may_read_a_checkpoint(finished_run):
+    files = [path for path in best_checkpoint(finished_run / "model3", "").iterdir() if path.is_file()]
+    assert files and all(path.stat().st_mode & 0o777 == 0o644 for path in files)
+
+
+@pytest.mark.slow
+def test_the_ways_to_load_that_the_card_shows_ask_no_question(finished_run, tmp_path):
+    checkpoint = best_checkpoint(finished_run / "model3", "")
+    code = re.search(r"```python\n(.*?)```", (checkpoint / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    code = f"path = {str(checkpoint)!r}\n{code}\nprint(answer['label'], input())"
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", code], cwd=tmp_path, input="still here\n", capture_output=True, text=True
+    )
+    assert result.returncode == 0 and result.stdout.split(" ", 1)[1] == "still here\n", result.stderr

@@ -11,8 +11,13 @@ from bert_to_bilstm.outputs.onnx_export import export_onnx
 
 @pytest.mark.parametrize(
     "headlines",
-    [["球隊 ＮＢＡ 冠軍！"], ["手"], ["手机芯片", "妈妈的爱情" * 40, "5G"], [f"{number}年" for number in range(70)]],
-    ids=["one", "one token", "three of different length", "seventy"],
+    [
+        ["球隊 ＮＢＡ 冠軍！"],
+        ["手"],
+        ["手机芯片", "妈妈的爱情" * 40, "5G"],
+        [f"{number}年" for number in range(70)],
+        *([""], ["   "], ["\u200b"], ["", ""], ["", "手机芯片"]),
+    ],
 )
 def test_logits_are_those_of_pytorch(finished_run, headlines):
     checkpoint = best_checkpoint(finished_run / "model3", "")
@@ -27,7 +32,7 @@ def test_logits_are_those_of_pytorch(finished_run, headlines):
 
 
 def test_the_best_student_alone_has_it_and_it_tells_nothing_of_this_machine(finished_run):
-    files = list(finished_run.glob("model*/*/model.onnx"))
+    files = list(finished_run.glob("model*/*-*/model.onnx"))
     assert [path.parent for path in files] == [best_checkpoint(finished_run / "model3", "")]
     content = files[0].read_bytes()
     assert b"site-packages" not in content and b"bilstm.py" not in content

@@ -133,7 +133,7 @@ def test_all_stages_on_a_copy_of_the_sample(scratch, monkeypatch, capsys):
         model = AutoModelForSequenceClassification.from_pretrained(checkpoint)
         assert model.config.label_descriptions["100"] == "news_story"
         assert AutoTokenizer.from_pretrained(checkpoint)("为什么")["input_ids"]
-    for name, split in (("tnews_predict.json", "test"), ("tnews10_predict.json", "test1.0")):
+    for name, split in (("tnews11_predict.json", "test"), ("tnews10_predict.json", "test1.0")):
         rows = [json.loads(line) for line in Path(name).read_text(encoding="utf-8").splitlines()]
         assert [row["id"] for row in rows] == [row["id"] for row in read(scratch / "tnews", split)]
         assert {row["label"] for row in rows} <= {row["label"] for row in read(scratch / "tnews", "labels")}

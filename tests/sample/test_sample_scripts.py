@@ -62,7 +62,7 @@ def test_a_pretrained_bert_has_learnt_to_fill_gaps_and_can_be_finetuned(
     assert result["sha256"].keys() == {"headlines.txt", "train.json"}
     assert model.config.hidden_dropout_prob == 0.1 and model.num_parameters() < 200_000
 
-    _, tokenizer = load_pretrained("bert", load_labels(), {}, builtin_table().normalizer(), 128)
+    _, tokenizer = load_pretrained("bert", load_labels(), {}, builtin_table().normalizer(), 128, False)
     assert "classifier.bias, classifier.weight; the rest is pretrained." in capsys.readouterr().out
     assert tokenizer.tokenize("今天") == ["今", "天"]
 

@@ -1,5 +1,6 @@
 """The paper's augmentation: what each part does, how often, and that nothing comes twice."""
 
+import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -79,16 +80,16 @@ def test_as_many_sentences_as_tries_and_the_same_again_with_the_same_seed():
 def test_two_processes_make_what_one_makes(monkeypatch):
     tagged = CORPUS * 10
     one = list(augment(tagged, 2, Augmenter(tagged), seed=1))
-    monkeypatch.setattr(augmentation, "processes", lambda sentences: 2)
-    assert list(augment(tagged, 2, Augmenter(tagged), seed=1)) == one
     sentences = ["今天买手机", "球队赢了比赛", "为什么手机卖完了?"]
-    two = tag_words(sentences, None)
-    monkeypatch.undo()
-    assert tag_words(sentences, None) == two
+    words = tag_words(sentences, hanlp=False)
+    monkeypatch.setattr(augmentation, "PIECE", 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert list(augment(tagged, 2, Augmenter(tagged), seed=1)) == one
+    assert tag_words(sentences, hanlp=False) == words
 
 
 def test_hanlp_that_cannot_start_is_told_and_jieba_takes_its_place(capsys):
-    assert tag_words(["北京"], 120) == [[("北京", "ns")]]
+    assert tag_words(["北京"], hanlp=True) == [[("北京", "ns")]]
     assert "words and parts of speech are jieba's" in capsys.readouterr().out
 
 

@@ -11,7 +11,11 @@ from transformers import AutoTokenizer
 
 import prepare_data
 import train_bilstm
+from bert_to_bilstm.models.bilstm import new_student
+from bert_to_bilstm.text.dataset import load_labels
 from bert_to_bilstm.training.batches import LengthGroupedBatches, make_loader
+from bert_to_bilstm.training.device import make_accelerator
+from bert_to_bilstm.training.loop import validate
 
 
 @pytest.fixture
@@ -147,3 +151,36 @@ def test_other_schedules_do_not_go_on_and_say_why(prepared, settings):
     settings(EPOCHS=3)
     with pytest.raises(SystemExit, match="its learning rate was planned for them: for 3, train anew"):
         train_bilstm.main()
+
+
+def test_training_drops_out_and_validation_does_not(prepared, settings):
+    """Without dropout the loss of the first epoch is another; of one checkpoint the accuracy is always the same."""
+    losses = []
+    for name, dropout in (("with", 0.5), ("without", 0.0)):
+        settings(EPOCHS=1, DROPOUT=dropout, OUTPUT=Path(name))
+        train_bilstm.main()
+        with open(f"{name}/history.csv", encoding="utf-8") as file:
+            losses.append(float(next(csv.DictReader(file))["train_loss"]))
+    assert losses[0] > losses[1] + 0.01
+    model = new_student(AutoTokenizer.from_pretrained("data/tokenizer"), load_labels(), {}, 0.9)
+    loader = make_loader(AutoTokenizer.from_pretrained("data/tokenizer"), ["今天", "中国"], [0, 1], 2)
+    accelerator = make_accelerator()
+    model.train()
+    assert len({validate(accelerator, model, loader) for _ in range(10)}) == 1
+    assert not model.training
+
+
+def test_the_learning_rate_rises_over_a_share_of_the_steps_then_falls(prepared, settings, monkeypatch):
+    rates = []
+    step = torch.optim.AdamW.step
+
+    def record(optimizer, *arguments, **keywords):
+        rates.append(optimizer.param_groups[0]["lr"])
+        return step(optimizer, *arguments, **keywords)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", record)
+    settings(SCHEDULE="linear", WARMUP_RATIO=0.2, LEARNING_RATE=1e-3, EPOCHS=4, BATCH_SIZE=60)  # 20 steps
+    train_bilstm.main()
+    assert rates[:5] == pytest.approx([0, 2.5e-4, 5e-4, 7.5e-4, 1e-3])
+    assert rates[-1] == pytest.approx(1e-3 / 16) and len(rates) == 20
+    assert rates[4:] == sorted(rates[4:], reverse=True)
