@@ -129,7 +129,7 @@ class Run:
         run is finished.
         """
         epoch, accuracy = history[-1]["epoch"], history[-1]["valid_accuracy"]
-        with new_directory(self.directory / f"{epoch}-{accuracy}") as checkpoint:
+        with new_directory(self.directory / f"{epoch}-{accuracy}", ["model.onnx"]) as checkpoint:
             model.save_pretrained(checkpoint)
             tokenizer.init_kwargs.pop("local_files_only", None)  # how we loaded it is not how others must
             tokenizer.save_pretrained(checkpoint)
