@@ -24,6 +24,7 @@ import finetune_bert
 import prepare_data
 from bert_to_bilstm.models.bilstm import BiLSTMForSequenceClassification
 from bert_to_bilstm.models.checkpoints import PICKLES, best_checkpoint, load_classifier
+from bert_to_bilstm.text import tnews
 from bert_to_bilstm.text.dataset import load_data
 from bert_to_bilstm.training.run import Run
 
@@ -157,7 +158,7 @@ def archive(path: Path, *members: tuple[str | zipfile.ZipInfo, bytes], leave_out
 @pytest.fixture
 def public_zip(small_tnews: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the zip is to lie that prepare_data downloads."""
-    monkeypatch.setattr(prepare_data, "URL", (small_tnews / "public.zip").as_uri())
+    monkeypatch.setattr(tnews, "URL", (small_tnews / "public.zip").as_uri())
     return small_tnews / "public.zip"
 
 
@@ -246,7 +247,7 @@ def test_a_server_without_a_trusted_certificate_is_not_asked(small_tnews, monkey
     with HTTPServer(("localhost", 0), SimpleHTTPRequestHandler) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(prepare_data, "URL", f"https://localhost:{server.server_port}/public.zip")
+        monkeypatch.setattr(tnews, "URL", f"https://localhost:{server.server_port}/public.zip")
         with pytest.raises(SystemExit, match=r"could not be downloaded .*CERTIFICATE_VERIFY_FAILED"):
             prepare_data.main()
         server.shutdown()

@@ -6,7 +6,7 @@ from pathlib import Path
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import bert_to_bilstm.models.bilstm  # noqa: F401  registers the student with AutoModelForSequenceClassification
-from bert_to_bilstm.files import first_line
+from bert_to_bilstm.files import first_line, refuse_lfs_pointer
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")  # suffixes of weights that torch pickled
 
@@ -16,6 +16,12 @@ def refuse_pickles(directory: Path) -> None:
     for path in sorted(directory.iterdir()) if directory.is_dir() else []:
         if path.suffix in PICKLES:
             raise SystemExit(f"{path} is a pickle, which may run code: remove it; model.safetensors alone is read.")
+
+
+def refuse_lfs_pointers(directory: Path) -> None:
+    """Raises SystemExit where a file of a model was not pulled by git-lfs."""
+    for path in sorted(directory.glob("*")):
+        refuse_lfs_pointer(path)
 
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
@@ -39,6 +45,7 @@ def load_classifier(
     Raises SystemExit where there is none, or one that was trained on other classes than `labels` (None: on any).
     """
     refuse_pickles(directory)
+    refuse_lfs_pointers(directory)
     tokenizer = load_tokenizer(directory)
     try:
         model, loading = AutoModelForSequenceClassification.from_pretrained(

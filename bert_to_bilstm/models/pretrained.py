@@ -1,11 +1,13 @@
 """The pretrained model that becomes the teacher."""
 
+from pathlib import Path
+
 import torch
 from tokenizers.normalizers import Normalizer, Sequence
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from bert_to_bilstm.files import first_line
-from bert_to_bilstm.models.checkpoints import check_model
+from bert_to_bilstm.models.checkpoints import check_model, refuse_lfs_pointers
 from bert_to_bilstm.stages import say
 
 
@@ -13,6 +15,7 @@ def load_pretrained(
     name: str, labels: dict[int, str], descriptions: dict[str, str], normalizer: Normalizer, max_length: int
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The pretrained model with a fresh classification layer, in fp32, and its tokenizer."""
+    refuse_lfs_pointers(Path(name))
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         model, loading = AutoModelForSequenceClassification.from_pretrained(
