@@ -30,10 +30,9 @@ bench: .venv/ready
 ablation: .venv/ready
 	$(PYTHON) -m benchmarks.ablation
 
-# Removes what `make sample` made.
-clean:
-	cd sample && rm -rf data model1 model2 model3 knowledge knowledge-shards report
-	cd sample && rm -f tnews11_predict.json tnews10_predict.json clue_submission.zip
+# Removes what `make sample` made; a file of one's own beside it stays.
+clean: .venv/ready
+	$(PYTHON) sample/clean.py
 
 .venv/ready: requirements.txt tests/requirements.txt
 	python3 -m venv .venv

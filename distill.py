@@ -28,15 +28,16 @@ from transformers import get_scheduler, set_seed
 
 from bert_to_bilstm.distillation.labelling import Ensemble, label_transfer_set, neural_teacher, ngram_teacher
 from bert_to_bilstm.distillation.transfer_set import NO_LABEL, gather_transfer_set, with_masks_as
-from bert_to_bilstm.files import file_fingerprint
+from bert_to_bilstm.files import expand, file_fingerprint
 from bert_to_bilstm.models.bilstm import new_student
-from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier, load_tokenizer
+from bert_to_bilstm.models.checkpoints import best_checkpoint, check_weights, load_classifier, load_tokenizer
 from bert_to_bilstm.models.initialisation import shared_tokens, start_from_teacher
 from bert_to_bilstm.models.ngrams import train_ngrams
 from bert_to_bilstm.outputs.onnx_export import export_onnx
 from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import say, stage
 from bert_to_bilstm.text.dataset import DATA, STUDENT_TOKENIZER, digests, load_data, load_descriptions, load_labels
+from bert_to_bilstm.text.unlabelled import unlabelled_fingerprint
 from bert_to_bilstm.training.batches import make_loader
 from bert_to_bilstm.training.loop import fit
 from bert_to_bilstm.training.run import Run, trained_checkpoint
@@ -45,7 +46,8 @@ TEACHERS: list[str] = []  # checkpoint directories, such as "model1/3-0.5681" an
 # students alike, an ensemble; []: model1's best
 NGRAM_TEACHER = True  # whether a linear model of n-grams, trained in seconds, teaches too; article: no
 NGRAM_WEIGHT = 0.5  # of its log-probabilities in the ensemble's mean; the others share the rest
-UNLABELLED: list[str] = []  # text files, one sentence a line, to be labelled and learnt too
+UNLABELLED: list[str | Path] = []  # files to be labelled and learnt too: text, one sentence a line; JSON lines, CSV or
+# TSV with a field `sentence` or `text`; any of them as .gz
 AUGMENTATIONS = 0  # tries a train sentence; paper: n_iter 20 for small sets, article: none
 P_MASK = 0.1  # chance that a word is masked (the paper's values)
 P_POS = 0.1  # chance that a word is replaced by one of its part of speech
@@ -71,25 +73,24 @@ OUTPUT = Path("model3")
 
 def find_teachers(data: DatasetDict) -> list[Path]:
     """TEACHERS, or the best of model1. Raises SystemExit where one is no checkpoint directory."""
-    for teacher in TEACHERS:
-        if not (Path(teacher) / "model.safetensors").is_file():
-            raise SystemExit(f"{teacher}/model.safetensors is missing: name checkpoint directories in TEACHERS.")
+    named = [expand(Path(teacher)) for teacher in TEACHERS]
+    for teacher in named:
+        if not teacher.is_dir():
+            raise SystemExit(f"{teacher} in TEACHERS is not there: name checkpoint directories.")
+        check_weights(teacher)
     best = () if TEACHERS else (trained_checkpoint(Path("model1"), "finetune_bert.py", digests(data), finished=True),)
-    return [*map(Path, TEACHERS), *best]
+    return [*named, *best]
 
 
 def origin_of_knowledge(data: DatasetDict, teachers: list[Path]) -> dict[str, object]:
-    """What tells one knowledge/ from another. Raises SystemExit where a file in UNLABELLED is missing."""
-    for path in UNLABELLED:
-        if not Path(path).is_file():
-            raise SystemExit(f"{path} in UNLABELLED is missing: name text files of one sentence a line.")
+    """What tells one knowledge/ from another. Raises SystemExit where a file in UNLABELLED cannot be read."""
     augmentation = {"tries": AUGMENTATIONS, "seed": AUGMENTATION_SEED} | probabilities(teachers)
     return {
         "teachers": {str(teacher): file_fingerprint(teacher / "model.safetensors") for teacher in teachers},
         "ngrams": NGRAM_WEIGHT if NGRAM_TEACHER else None,
         "data": digests(data)["data"],
         "char_table": file_fingerprint(DATA / "char_table.json"),
-        "unlabelled": {str(path): file_fingerprint(Path(path)) for path in UNLABELLED},
+        "unlabelled": {str(path): unlabelled_fingerprint(path) for path in UNLABELLED},
         "augmentation": augmentation if AUGMENTATIONS else {},
     }
 

@@ -17,18 +17,18 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from io import BufferedReader, TextIOWrapper
+from io import BufferedReader
 from pathlib import Path
 from typing import cast
 
 from datasets import DatasetDict
 from torch import Tensor
 
-from bert_to_bilstm.files import refuse_in_the_way, write_text
+from bert_to_bilstm.files import expand, refuse_in_the_way, write_text
 from bert_to_bilstm.models.checkpoints import load_classifier
 from bert_to_bilstm.outputs.clue import check_predictions, write_submission
 from bert_to_bilstm.settings import settings_of
-from bert_to_bilstm.stages import is_first_process, quiet_libraries, stage
+from bert_to_bilstm.stages import is_first_process, print_utf8, quiet_libraries, stage
 from bert_to_bilstm.text.dataset import digests, load_char_table, load_data, load_labels
 from bert_to_bilstm.training.prediction import predict_logits
 from bert_to_bilstm.training.run import trained_checkpoint
@@ -45,7 +45,7 @@ SUBMISSION = Path("clue_submission.zip")
 def find_model(data: DatasetDict | None = None) -> Path:
     """The checkpoint directory that predicts: MODEL, or the best of model3/, which must be of `data` if given."""
     if MODEL:
-        return Path(MODEL).expanduser()
+        return expand(Path(MODEL))
     return trained_checkpoint(Path("model3"), "distill.py", digests(data) if data else None)
 
 
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] = ()) -> None:
             predict_test_sets()
     elif list(arguments) == ["-"]:
         quiet_libraries()
-        cast(TextIOWrapper, sys.stdout).reconfigure(encoding="utf-8")  # as the input, whatever the terminal's language
+        print_utf8()
         try:
             predict_lines(cast(BufferedReader, sys.stdin.buffer))
         except BrokenPipeError:  # the reader has seen enough, as head has

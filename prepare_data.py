@@ -1,7 +1,7 @@
 """Stage 1 of 5: from the raw TNEWS files to normalised sentences, a vocabulary and the student's tokenizer.
 
-Reads   tnews/{labels,train,dev}.json, and tnews/test.json and tnews/test1.0.json where they are; downloads them if
-        tnews/ is missing
+Reads   tnews/{labels,train,dev}.json, and tnews/test.json and tnews/test1.0.json where they are (SOURCE); downloads
+        them if tnews/ is missing
 Writes  data/: the DatasetDict (train, valid: label, sentence; test, test1.0: id, sentence), vocab.txt, label.csv,
         char_table.json, tokenizer/
 
@@ -10,20 +10,40 @@ Writes  data/: the DatasetDict (train, valid: label, sentence; test, test1.0: id
 TNEWS: Xu et al. 2020, CLUE: A Chinese Language Understanding Evaluation Benchmark, arXiv 2004.05986.
 """
 
+from bert_to_bilstm.command_line import begin
+
+if __name__ == "__main__":
+    begin("Stage 1 of 5: normalise the sentences, number the labels, collect the vocabulary")
+
 import json
 import os
+from pathlib import Path
 
 import pandas
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerFast
 
-from bert_to_bilstm.files import new_directory, write_text
+from bert_to_bilstm.files import expand, new_directory, refuse_foreign_files, write_text
+from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import stage
 from bert_to_bilstm.text.char_table import CharTable, builtin_table, hanlp_table
-from bert_to_bilstm.text.dataset import DATA
+from bert_to_bilstm.text.dataset import DATA, DATA_FILES, digests, load_data
 from bert_to_bilstm.text.hanlp import HanLPUnavailable
-from bert_to_bilstm.text.tnews import NEEDED, SOURCE, SPLITS, download, read_labels, read_split
-from bert_to_bilstm.text.tokenizer import make_tokenizer, make_vocabulary
+from bert_to_bilstm.text.tnews import NEEDED, SPLITS, download, read_labels, read_split
+from bert_to_bilstm.text.tokenizer import (
+    MOST_UNKNOWN,
+    choose_minimum_count,
+    count_tokens,
+    make_tokenizer,
+    make_vocabulary,
+)
+from bert_to_bilstm.training.run import different_data, move_away
+
+SOURCE = Path("tnews")  # labels.json, train.json, dev.json and perhaps test sets: TNEWS, or other data in its form
+MINIMUM_COUNT = 0  # times that a token must stand in train to be in the vocabulary; 0: 3 (article: "more than twice"),
+# or 2 where train is so small that much of it would be left out
+MODELS = (Path("model1"), Path("model2"), Path("model3"))  # of stages 2 to 4
+MAX_LENGTH = 128  # tokens that the students read of a sentence; the longest headline has 145 characters
 
 
 def normalised(columns: dict[str, list], table: CharTable) -> Dataset:
@@ -44,39 +64,60 @@ def read_char_table() -> CharTable:
         return builtin_table()
 
 
-def describe(data: DatasetDict, labels: pandas.DataFrame, table: CharTable, tokenizer: PreTrainedTokenizerFast) -> str:
+def describe(
+    data: DatasetDict,
+    labels: pandas.DataFrame,
+    table: CharTable,
+    tokenizer: PreTrainedTokenizerFast,
+    minimum_count: int,
+) -> str:
     """The table that the script prints."""
     lengths = [len(sentence) for sentence in data["train"]["sentence"]]
     seen = set(data["train"]["sentence"])
-    tokens = [token for ids in tokenizer(data["valid"]["sentence"][:])["input_ids"] for token in ids]
-    unknown = tokens.count(tokenizer.unk_token_id) / max(1, len(tokens))
+    encoded = tokenizer(data["valid"]["sentence"][:])["input_ids"]
+    read = [token for ids in encoded for token in ids[:MAX_LENGTH]]
+    unknown = read.count(tokenizer.unk_token_id) / max(1, len(read))
     rows = {
         "rows": ", ".join(f"{name} {len(split):,}" for name, split in data.items()),
         "classes": len(labels),
         "train length, characters": f"mean {sum(lengths) / len(lengths):.1f}, max {max(lengths)}",
         "dev sentences also in train": f"{sum(sentence in seen for sentence in data['valid']['sentence']):,}",
         "character table": f"{table.source}, {len(table.table):,} entries",
-        "vocabulary": f"{len(tokenizer):,} tokens",
+        "vocabulary": f"{len(tokenizer):,} tokens, minimum count {minimum_count}",
         "[UNK] in dev": f"{unknown:.2%} of tokens",
+        f"dev cut at {MAX_LENGTH} tokens": f"{sum(len(ids) > MAX_LENGTH for ids in encoded):,} sentences",
     }
-    return "\n".join(f"{name:<28}{value}" for name, value in rows.items())
+    text = "\n".join(f"{name:<28}{value}" for name, value in rows.items())
+    if unknown > MOST_UNKNOWN:
+        text += f"\nThe students will not know {unknown:.0%} of dev's tokens: more sentences in train would teach them."
+    return text
+
+
+def refuse_others_data() -> None:
+    """Raises SystemExit where data/ is not, or not only, what an earlier run of this stage wrote."""
+    is_ours = any((DATA / name).exists() for name in ("char_table.json", "tokenizer/tokenizer.json"))
+    if DATA.is_dir() and any(DATA.iterdir()) and not is_ours:
+        raise SystemExit(f"{DATA}/ holds something that this stage did not write: move it away.")
+    refuse_foreign_files(DATA, DATA_FILES)
 
 
 def prepare() -> None:
-    if not SOURCE.exists():
-        download()
-    if DATA.is_dir() and any(DATA.iterdir()) and not any((DATA / name).exists() for name in ("vocab.txt", "label.csv")):
-        raise SystemExit(f"{DATA}/ holds something that this stage did not write: move it away.")
-    labels = read_labels()
-    needed = [name for name in SPLITS if name in NEEDED or os.path.lexists(SOURCE / name)]
-    splits = {SPLITS[name]: read_split(name, labels) for name in needed}
+    refuse_others_data()
+    source = expand(SOURCE)
+    if not source.exists():
+        download(source)
+    labels = read_labels(source)
+    needed = [name for name in SPLITS if name in NEEDED or os.path.lexists(source / name)]
+    splits = {SPLITS[name]: read_split(source / name, labels) for name in needed}
     if untaught := labels.index[~labels["label"].isin(splits["train"]["label"])].tolist():
-        print(f"{SOURCE}/train.json has no row of label {', '.join(untaught)}: no model will learn to give it.")
+        print(f"{source}/train.json has no row of label {', '.join(untaught)}: no model will learn to give it.")
     table = read_char_table()  # after the files: a mistake in them is told before a download of 600 MB
     data = DatasetDict({split: normalised(columns, table) for split, columns in splits.items()})
-    vocabulary = make_vocabulary(data["train"]["sentence"])
-    tokenizer = make_tokenizer(vocabulary, table)
-    with new_directory(DATA) as target:
+    counts = count_tokens(data["train"]["sentence"])
+    minimum_count = MINIMUM_COUNT or choose_minimum_count(counts)
+    vocabulary = make_vocabulary(counts, minimum_count)
+    tokenizer = make_tokenizer(vocabulary, table, MAX_LENGTH)
+    with new_directory(DATA, DATA_FILES) as target:
         data.save_to_disk(str(target))
         write_text(target / "vocab.txt", "".join(token + "\n" for token in vocabulary))
         labels.to_csv(target / "label.csv", encoding="utf-8", lineterminator="\n")
@@ -85,12 +126,25 @@ def prepare() -> None:
             json.dumps({"source": table.source, "table": table.table}, ensure_ascii=False, indent=0, sort_keys=True),
         )
         tokenizer.save_pretrained(target / "tokenizer")
-    print(describe(data, labels, table, tokenizer))
+    print(describe(data, labels, table, tokenizer, minimum_count))
+
+
+def refuse_models_of_other_data(expected: dict[str, str]) -> None:
+    """Raises SystemExit where later stages would stop, each after the hours of the one before it."""
+    others = [path for path in MODELS if different_data(path, expected)]
+    if others:
+        moves = "; ".join(map(move_away, others))
+        raise SystemExit(
+            f"{', '.join(f'{path}/' for path in others)}: trained on other data than data/ holds now: move that away "
+            f"({moves}) and go on with finetune_bert.py."
+        )
 
 
 def main() -> None:
-    with stage(DATA):
+    settings_of(globals())
+    with stage(DATA, then="finetune_bert.py"):
         prepare()
+        refuse_models_of_other_data(digests(load_data()))
 
 
 if __name__ == "__main__":

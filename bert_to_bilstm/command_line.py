@@ -30,7 +30,7 @@ def begin(title: str, takes_arguments: bool = False) -> None:
             f"{sys.executable} -m pip install -r requirements.txt."
         )
     if not sys.argv[1:] and os.environ.get("RANK", "0") == "0":
-        print(f"{title}; loading the libraries …", file=sys.stderr, flush=True)
+        print(f"{title}; loading the libraries ...", file=sys.stderr, flush=True)
 
 
 def remedy(script: Path, argument: str) -> str:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -33,6 +34,13 @@ def quiet_libraries() -> None:
     transformers.logging.set_verbosity_error()
 
 
+def print_utf8() -> None:
+    """Prints UTF-8 whatever the locale: a label may be in any script. What cannot be written is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def wait_until(done: Callable[[], bool]) -> None:
     """Waits for what the first process does, however long: a barrier of the processes fails after some minutes."""
     while not done():
@@ -52,6 +60,7 @@ def stage(*outputs: Path, then: str = "") -> Iterator[None]:
     Raises SystemExit where another run is writing one of the `outputs`. SIGINT and SIGTERM end the block as an
     exception does, so that nothing stays half written; exit status 1 and 143. `then`: the script to run next.
     """
+    print_utf8()
     quiet_libraries()
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

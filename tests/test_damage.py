@@ -31,6 +31,7 @@ import prepare_data
 import report
 import train_bilstm
 from bert_to_bilstm.models.checkpoints import load_classifier
+from bert_to_bilstm.text import tnews
 
 Spoil = Callable[[], object]
 Outcome = str | Callable[[], object]
@@ -101,7 +102,7 @@ def run_case(stage: ModuleType, writes: tuple[str, ...], case: Case, **constants
     spoil, outcome, *own = case
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (constants | dict(*own)).items():
-            patch.setattr(stage, name, value)
+            patch.setattr(tnews if name == "URL" else stage, name, value)
         check(stage.main, writes, spoil, outcome)
 
 
@@ -273,6 +274,10 @@ FILE_DAMAGE: dict[str, tuple[Callable[[Path], None], Outcome]] = {
     "unreadable": (unreadable, "{} cannot be read (Permission denied)"),
     "UTF-16": (encoded("utf-16"), "{}, line 1: not UTF-8"),
     "cut in a character": (cut_in_a_character, "{}, line "),
+    "a pointer of git-lfs": (
+        content("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
+        "{} is a pointer of git-lfs, not the file itself: run git lfs pull",
+    ),
     "cut in a line": (lambda path: put(path, path.read_bytes()[:-9]), "{}, line "),
     "an array": (array, as_before),
     "a cut array": (lambda path: (array(path), half(path)), "{}, line "),
@@ -352,6 +357,11 @@ PREPARE: dict[str, Case] = {
     "tnews/ is a link": (on("tnews", move_out), as_before),
     # lines
     "a line that is no JSON": (on(TRAIN, line(2, "{label: 100}")), "tnews/train.json, line 2: not JSON"),
+    "CSV": (
+        on(TRAIN, content("label,sentence\n100,今天\n")),
+        "tnews/train.json, line 1: not JSON but 'label,sentence': write one {…} with label and sentence a line, "
+        "a table by pandas.read_csv(",
+    ),
     "quotes of Python": (on(DEV, line(3, "{'label': '100'}")), "tnews/dev.json, line 3: not JSON"),
     "two objects in a line": (on(TRAIN, line(1, "{} {}")), "tnews/train.json, line 1: not JSON (Extra data)"),
     "an object over several lines": (on(TRAIN, line(4, '{\n"label": "100"\n}')), "tnews/train.json, line 4: not JSON"),
@@ -386,7 +396,11 @@ PREPARE: dict[str, Case] = {
     # labels
     "labels as numbers in labels.json": (on(LABELS, row(1, label=100), row(3, label=109)), as_before),
     "labels as numbers in train": (on(TRAIN, row(1, label=100), row(2, label=103)), as_before),
-    "a label as a fraction": (on(TRAIN, row(1, label=100.0)), "tnews/train.json, line 1: 'label' is not text"),
+    "labels and ids as pandas writes them": (
+        both(on(LABELS, row(1, label=100.0)), on(TRAIN, row(1, label=100.0)), on(TEST, row(2, id=1.0))),
+        as_before,
+    ),
+    "a label as a fraction": (on(TRAIN, row(1, label=100.5)), "tnews/train.json, line 1: 'label' is not text"),
     "a label as a list": (on(TRAIN, row(2, label=["103"])), "tnews/train.json, line 2: 'label' is not text"),
     "a label as an object": (on(DEV, row(2, label={"label": "103"})), "tnews/dev.json, line 2: 'label' is not text"),
     "a label that is true": (on(DEV, row(5, label=True)), "tnews/dev.json, line 5: 'label' is not text"),
@@ -399,7 +413,10 @@ PREPARE: dict[str, Case] = {
     ),
     "an empty label": (on(TRAIN, row(1, label="")), "line 1: label '' is not in tnews/labels.json"),
     "a label with a space behind": (on(TRAIN, row(1, label="100 ")), "line 1: label '100 ' is not in"),
-    "a description in place of the label": (on(TRAIN, row(1, label="news_story")), "label 'news_story' is not in"),
+    "a description in place of the label": (
+        on(TRAIN, row(1, label="news_story")),
+        "label 'news_story' is not in tnews/labels.json, where it describes '100': give the rows their labels",
+    ),
     "a label with a line break": (on(LABELS, row(1, label="1\r0")), "tnews/labels.json, line 1: 'label' holds '1\\r0'"),
     "a label with half a character": (on(LABELS, row(2, label="\ud83d")), "line 2: 'label' holds '\\ud83d'"),
     "a description with NUL": (on(LABELS, row(2, label_desc="a\0b")), "line 2: 'label_desc' holds 'a\\x00b'"),
@@ -452,7 +469,7 @@ PREPARE: dict[str, Case] = {
     "an id that is null": (on(TEST, row(2, id=None)), "tnews/test.json, line 2: 'id' is not text"),
     "an id that is a list": (on(TEST, row(2, id=[1])), "tnews/test.json, line 2: 'id' is not text"),
     "an id that is false": (on(TEST, row(1, id=False)), "tnews/test.json, line 1: 'id' is not text"),
-    "an id that is a fraction": (on(TEST, row(2, id=1.0)), "tnews/test.json, line 2: 'id' is not text"),
+    "an id that is a fraction": (on(TEST, row(2, id=1.5)), "tnews/test.json, line 2: 'id' is not text"),
     "an id twice": (on(TEST, row(9, id=3)), "tnews/test.json, line 9: id 3 stands in tnews/test.json, line 4 already"),
     "an id as text among numbers": (
         on(TEST, row(2, id="1")),
@@ -470,9 +487,21 @@ PREPARE: dict[str, Case] = {
     "data/ is a file": (on("data", remove, content("mine")), "data is a file where a directory is to be written"),
     "data/ is a link to a directory": (on("data", move_out), is_link),
     "data/ is somebody else's": (on("data", directory), "data/ holds something that this stage did not write"),
+    "something of the user's in data/": (
+        on("data/train/notes.txt", content("mine")),
+        "data/train/notes.txt is none of the files that are to be replaced there: move it away",
+    ),
+    "something of the user's in a linked data/": (
+        on("data", lambda path: put(path / "notes.txt", "mine"), move_out),
+        "data/notes.txt is none of the files that are to be replaced there: move it away",
+    ),
+    "somebody else's .data.old/": (on(".data.old", directory), ".data.old/mine.txt is none of the files"),
     "data/ is empty": (on("data", remove, Path.mkdir), counts(train=300)),
     "data/ is half gone": (on("data/train", remove), counts(train=300)),
-    "left by a run that was killed": (both(on(".data.tmp", directory), on(".data.old", directory)), counts(train=300)),
+    "left by a run that was killed": (
+        both(on(".data.tmp", directory), on("data", copy(".data.old"))),
+        counts(train=300),
+    ),
     "a download from nowhere": (
         on("tnews", remove),
         "missing.zip could not be downloaded",
@@ -690,6 +719,10 @@ BERT_CONFIG, BERT_WEIGHTS = "bert/config.json", "bert/model.safetensors"
 TEACHER: dict[str, Case] = {
     "no model": (on("bert", remove), "bert could not be loaded"),
     "model is a file": (on("bert", content("mine")), "bert could not be loaded"),
+    "weights that git-lfs did not pull": (
+        on(BERT_WEIGHTS, content("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")),
+        "bert/model.safetensors is a pointer of git-lfs, not the file itself: run git lfs pull",
+    ),
     "an empty folder": (on("bert", remove, Path.mkdir), "bert could not be loaded"),
     "no config.json": (on(BERT_CONFIG, remove), "bert could not be loaded"),
     "config.json cut": (on(BERT_CONFIG, half), "bert could not be loaded"),
@@ -778,14 +811,31 @@ DISTILL: dict[str, Case] = {
     ),
     "a teacher that is not there": (nothing, "model1/9/model.safetensors is missing", {"TEACHERS": ["model1/9"]}),
     "no such text": (nothing, "more.txt in UNLABELLED is missing", MORE),
-    "the text is a directory": (on("more.txt", directory), "more.txt in UNLABELLED is missing", MORE),
+    "the text is a directory": (on("more.txt", directory), "more.txt in UNLABELLED is a directory: name the", MORE),
     "the text is not UTF-8": (
         on("more.txt", content("标题\n".encode() + "标题".encode("gb18030"))),
         "more.txt, line 2: not UTF-8",
         MORE,
     ),
-    "an empty text": (on("more.txt", content("")), learns("unlabelled", 0), MORE),
-    "a text of blank lines": (on("more.txt", content("\n \n\t\r\n\u3000")), learns("unlabelled", 0), MORE),
+    "a text of blank lines": (on("more.txt", content("\n \n\t\r\n")), "more.txt in UNLABELLED holds no sentence", MORE),
+    "a text of records": (
+        on("more.txt", content("今天_!_100\n")),
+        "more.txt, line 1: looks like a record, not like a sentence ('今天_!_100'): write",
+        MORE,
+    ),
+    "a table, its path a Path": (
+        on("more.csv", content("label,text\n1,新的标题\n")),
+        learns("unlabelled", 1),
+        {"UNLABELLED": [Path("more.csv")]},
+    ),
+    "something of the user's in knowledge/": (
+        both(another_teacher, on("knowledge/notes.txt", content("mine"))),
+        "knowledge/notes.txt is none of the files that are to be replaced there: move it away",
+    ),
+    "something of the user's in knowledge-shards/": (
+        both(another_teacher, on("knowledge-shards/notes.txt", content("mine"))),
+        "knowledge-shards/notes.txt is none of the files",
+    ),
     "a text of odd lines": (
         on("more.txt", content("\ufeff今\0天\r\n" + "x" * 10_000 + "\n👨‍👩‍👧\nשלום\n[MASK]\n今\u2028天\n")),
         learns("unlabelled", 5),
@@ -896,8 +946,8 @@ PREDICT: dict[str, Case] = {
     "weights empty": (on(WEIGHTS, content("")), "holds no readable model"),
     "weights cut": (on(WEIGHTS, half), "holds no readable model"),
     "weights of text": (
-        on(WEIGHTS, content("version https://git-lfs\n")),
-        "holds no readable model",
+        on(WEIGHTS, content("version https://git-lfs.github.com/spec/v1\n")),
+        "model.safetensors is a pointer of git-lfs, not the file itself: run git lfs pull",
     ),
     "weights in a pickle": (
         on(WEIGHTS, rename("pytorch_model.bin")),
@@ -1013,7 +1063,7 @@ def test_report(run, case):
 @pytest.mark.parametrize(
     ("script", "sentence"),
     {
-        "prepare_data.py": "tnews/labels.json is missing: put it there, or remove tnews/ to have it downloaded.",
+        "prepare_data.py": "tnews/labels.json is missing: put it there (for each class a line ",
         "finetune_bert.py": "data/ is missing or damaged",
         "train_bilstm.py": "data/ is missing or damaged",
         "distill.py": "data/ is missing or damaged",

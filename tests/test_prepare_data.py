@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pandas
 import pytest
 from conftest import ROOT
 from datasets import load_from_disk
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 import prepare_data
@@ -86,6 +88,42 @@ def test_raw_and_normalised_sentences_have_the_same_ids_and_no_special_tokens(to
     assert tokenizer("今天")["input_ids"] == tokenizer.convert_tokens_to_ids(["今", "天"])
     assert set(tokenizer("今天")) == {"input_ids", "attention_mask"}
     assert tokenizer("  ")["input_ids"] == []
+
+
+def test_long_texts_are_cut_alike_by_whoever_reads_the_tokenizer(small_tnews, monkeypatch):
+    monkeypatch.setattr(prepare_data, "MAX_LENGTH", 8)
+    prepare_data.main()
+    tokenizer, text = AutoTokenizer.from_pretrained("data/tokenizer"), "今天" * 5
+    expected = tokenizer.convert_tokens_to_ids(["今", "天"] * 4)
+    assert tokenizer(text, truncation=True)["input_ids"] == expected  # as the stages and pipelines
+    assert Tokenizer.from_file("data/tokenizer/tokenizer.json").encode(text).ids == expected  # as beside ONNX
+
+
+def test_small_data_keep_rarer_tokens(small_tnews, capsys):
+    edit(Path("tnews/train.json"), "NBA", "龘NBA龘")  # twice in 300 rows
+    prepare_data.main()
+    assert "minimum count 3" in capsys.readouterr().out  # few of the tokens are rare
+    assert "龘" not in Path("data/vocab.txt").read_text(encoding="utf-8")
+    path = Path("tnews/train.json")
+    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:20]), encoding="utf-8")
+    edit(path, "今天", "龘今天龘")
+    prepare_data.main()
+    printed = capsys.readouterr().out
+    assert "minimum count 2" in printed and "龘" in Path("data/vocab.txt").read_text(encoding="utf-8")
+    assert re.search(r"^The students will not know \d+% of dev's tokens", printed, re.MULTILINE)
+
+
+def test_labels_are_printed_whatever_the_locale(small_tnews):
+    with open("tnews/labels.json", "a", encoding="utf-8") as file:
+        file.write('\n{"label": "旅游", "label_desc": "旅游"}')
+    result = subprocess.run(
+        [sys.executable, ROOT / "prepare_data.py"],
+        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0"},
+        capture_output=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "tnews/train.json has no row of label 旅游: no model" in result.stdout.decode("utf-8")
 
 
 def test_same_input_same_bytes(small_tnews):

@@ -86,4 +86,4 @@ def test_arguments_are_refused_and_the_constant_is_named(argument, scratch):
 
 def test_the_first_thing_that_a_script_says_is_what_it_is(scratch):
     result = run_script("train_bilstm.py", scratch)
-    assert result.stderr.startswith("Stage 3 of 5: train the student alone, on the labels; loading the libraries …\n")
+    assert result.stderr.startswith("Stage 3 of 5: train the student alone, on the labels; loading the libraries ...\n")

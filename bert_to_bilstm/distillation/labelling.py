@@ -5,7 +5,6 @@ run that was stopped goes on. All of it stands in `{knowledge}-shards/` until th
 """
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -16,18 +15,22 @@ from datasets import Dataset, concatenate_datasets
 from torch import Tensor
 
 from bert_to_bilstm.distillation.transfer_set import FEATURES, with_masks_as
-from bert_to_bilstm.files import new_directory, read_json, write_text
+from bert_to_bilstm.files import new_directory, read_json, refuse_foreign_files, remove_files, write_text
 from bert_to_bilstm.models.bilstm import BiLSTMForSequenceClassification
 from bert_to_bilstm.models.checkpoints import load_classifier
-from bert_to_bilstm.models.ngrams import NgramClassifier, train_logits
+from bert_to_bilstm.models.ngrams import WORDS, NgramClassifier, train_logits
 from bert_to_bilstm.stages import claim, is_first_process, say, wait_until
-from bert_to_bilstm.text.dataset import load_rows
+from bert_to_bilstm.text.dataset import ROWS, load_rows
 from bert_to_bilstm.training.device import fast_bf16
 from bert_to_bilstm.training.prediction import predict_logits
 
 SHARD = 20_000  # sentences labelled between two savings
 BATCH_SIZE = 256
 NGRAMS = "ngrams"  # the n-gram model's folder in knowledge/
+# The files of this stage: what else lies beside them is the user's.
+NGRAM_FILES = (f"{NGRAMS}/weights.safetensors", *(f"{NGRAMS}/{name}.json" for name in WORDS))
+KNOWLEDGE_FILES = ("origin.json", *ROWS, *NGRAM_FILES)
+SHARDS_FILES = ("origin.json", *(f"{part}-*/{name}" for part in ("sentences", "labelled") for name in ROWS))
 
 Teacher = Callable[[list[str]], Tensor]  # sentences → logits (sentence, class) in fp32
 
@@ -87,6 +90,7 @@ def label_transfer_set(
         raise SystemExit(f"{knowledge} has no readable origin.json, so it is not known to be ours: move it away.")
     else:
         if knowledge.exists():
+            refuse_foreign_files(knowledge, KNOWLEDGE_FILES)  # before hours of labelling
             say(f"{knowledge}/ is of other teachers or other sentences: labelling anew.")
         with claim(knowledge):
             label_shards(knowledge, origin, sentences, load())
@@ -100,7 +104,8 @@ def label_shards(
     shards = knowledge.with_name(f"{knowledge.name}-shards")
     anew = f"move {shards}/ away to label anew"
     if is_first_process() and read_json(shards / "origin.json") != origin:
-        with new_directory(shards) as target:
+        refuse_foreign_files(shards, SHARDS_FILES)
+        with new_directory(shards, SHARDS_FILES) as target:
             number = 0
             while chunk := list(islice(sentences, SHARD)):
                 Dataset.from_list(chunk, FEATURES).save_to_disk(str(target / f"sentences-{number:06}"))
@@ -118,10 +123,10 @@ def label_shards(
                     rows.add_column("label", list(logits.numpy())).save_to_disk(str(target))
             wait_until(labelled[-1].exists)
     if is_first_process():
-        with new_directory(knowledge) as target:
+        with new_directory(knowledge, KNOWLEDGE_FILES) as target:
             concatenate_datasets([load_rows(part, anew) for part in labelled]).save_to_disk(str(target))
             if ensemble.ngrams:
                 ensemble.ngrams.save(target / NGRAMS)
             write_text(target / "origin.json", json.dumps(origin, indent=2))
-        shutil.rmtree(shards)
+        remove_files(shards, SHARDS_FILES)
     wait_until(lambda: read_json(knowledge / "origin.json") == origin)

@@ -1,39 +1,32 @@
 """The transfer set: the sentences of several sources that the teachers label and the student learns."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from datasets import DatasetDict, Features, Value
 
+from bert_to_bilstm.stages import say
 from bert_to_bilstm.text.augmentation import MASK, Augmenter, augment, tag_words
 from bert_to_bilstm.text.dataset import load_char_table
+from bert_to_bilstm.text.unlabelled import read_unlabelled
 
 NO_LABEL = -100  # what torch's cross-entropy passes over
 FEATURES = Features({"sentence": Value("string"), "source": Value("string"), "hard_label": Value("int64")})
 
 
-def read_unlabelled(path: Path) -> Iterator[str]:
-    """The lines of a text file. Raises SystemExit, naming file and line, where it cannot be read."""
-    number = 0
-    try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except OSError as error:
-        raise SystemExit(f"{path} in UNLABELLED cannot be read ({error.strerror}): name a text file.") from None
-    except UnicodeDecodeError:
-        raise SystemExit(f"{path}, line {number}: not UTF-8: convert the file or mend the line.") from None
-
-
 def gather_transfer_set(
-    data: DatasetDict, unlabelled: list[str], augmentations: int, probabilities: dict[str, float], seed: int
+    data: DatasetDict,
+    unlabelled: Sequence[str | Path],
+    augmentations: int,
+    probabilities: dict[str, float],
+    seed: int,
 ) -> Iterator[dict[str, object]]:
     """What the teachers are to label: `sentence`, `source` (train, mask, pos, ngram, unlabelled), `hard_label`.
 
-    Train as it is, then the augmented ones from so many tries a sentence, then the lines of the `unlabelled` files,
+    Train as it is, then the augmented ones from so many tries a sentence, then the sentences of the `unlabelled` files,
     normalised; of the latter two none that stands in train or dev or came before, none that is empty or masks alone.
-    `probabilities`: what Augmenter takes.
+    `probabilities`: what Augmenter takes. The first sentence taken from a file is printed: it shows what is learnt.
     """
     for row in data["train"]:
         yield {"sentence": row["sentence"], "source": "train", "hard_label": row["label"]}
@@ -52,10 +45,16 @@ def gather_transfer_set(
             if is_new(sentence):
                 yield {"sentence": sentence, "source": source, "hard_label": NO_LABEL}
     for path in unlabelled:
-        for line in read_unlabelled(Path(path)):
-            sentence = table.convert(line.replace(MASK, "").strip())  # `[` would become 《
+        taken = 0
+        for text in read_unlabelled(path):
+            sentence = table.convert(text.replace(MASK, "").strip())  # `[` would become 《
             if is_new(sentence):
+                if not taken:
+                    say(f"{path}: the first sentence taken is {sentence[:60]!r}.")
+                taken += 1
                 yield {"sentence": sentence, "source": "unlabelled", "hard_label": NO_LABEL}
+        if not taken:
+            say(f"{path}: no sentence taken, all of them stand in train or dev or came before.")
 
 
 def digest(sentence: str) -> int:

@@ -11,7 +11,7 @@ from torch.nn.functional import linear
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import bert_to_bilstm.models.bilstm  # noqa: F401  registers the student with AutoModelForSequenceClassification
-from bert_to_bilstm.files import first_line
+from bert_to_bilstm.files import first_line, refuse_lfs_pointer
 
 OFFSET_POSITIONS = (  # models that count the positions of tokens from the number after the padding token's
     *("camembert", "data2vec-text", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"),
@@ -31,10 +31,8 @@ def check_weights(directory: Path) -> None:
         )
     if not found:
         raise SystemExit(f"{directory}/model.safetensors is missing: name a folder with a model in it.")
-    for path in found:
-        with open(path, "rb") as file:
-            if file.read(12) == b"version http":
-                raise SystemExit(f"{path} is a pointer of git-lfs, not the weights: run git lfs pull in {directory}.")
+    for path in sorted(directory.glob("*")):
+        refuse_lfs_pointer(path)
 
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:

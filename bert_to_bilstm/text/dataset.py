@@ -9,9 +9,17 @@ from datasets import Dataset, DatasetDict, load_from_disk
 
 from bert_to_bilstm.files import file_fingerprint, first_line
 from bert_to_bilstm.text.char_table import CharTable
+from bert_to_bilstm.text.tnews import SPLITS
 
 DATA = Path("data")
 STUDENT_TOKENIZER = DATA / "tokenizer"
+# The files of stage 1: what else lies in data/ is the user's.
+ROWS = ("data-*-of-*.arrow", "dataset_info.json", "state.json")  # of datasets.Dataset.save_to_disk
+DATA_FILES = (
+    *("dataset_dict.json", "vocab.txt", "label.csv", "char_table.json"),
+    *(f"tokenizer/{name}" for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")),
+    *(f"{split}/{name}" for split in SPLITS.values() for name in ROWS),
+)
 
 
 def load_rows(path: Path, remedy: str) -> Dataset | DatasetDict:

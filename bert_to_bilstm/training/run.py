@@ -129,7 +129,7 @@ class Run:
         run is finished.
         """
         epoch, accuracy = history[-1]["epoch"], history[-1]["valid_accuracy"]
-        with new_directory(self.directory / f"{epoch}-{accuracy}") as checkpoint:
+        with new_directory(self.directory / f"{epoch}-{accuracy}", ["model.onnx"]) as checkpoint:
             model.save_pretrained(checkpoint)
             save_tokenizer(tokenizer, checkpoint)
             for path in checkpoint.iterdir():
@@ -177,6 +177,12 @@ def recorded_settings(directory: Path) -> dict[str, Any] | None:
     return settings if isinstance(settings, dict) and isinstance(settings.get("EPOCHS"), int) else None
 
 
+def different_data(directory: Path, digests: dict[str, str]) -> list[str]:
+    """What of the data of a training was different: `digests` are those of text.dataset."""
+    settings = recorded_settings(directory) or {}
+    return [name for name in DIGESTS if name in settings and settings[name] != digests[name]]
+
+
 def saved_states(directory: Path) -> list[Path]:
     """The directories with what `resume` needs, by epoch."""
     found = [path for path in directory.glob("state-*") if path.name.removeprefix("state-").isdigit()]
@@ -217,7 +223,7 @@ def trained_checkpoint(directory: Path, script: str, digests: dict[str, str] | N
     settings = recorded_settings(directory)
     if settings is None:  # a checkpoint that was brought here alone
         return best
-    if digests and (different := [name for name in DIGESTS if name in settings and settings[name] != digests[name]]):
+    if digests and (different := different_data(directory, digests)):
         raise SystemExit(
             f"{directory}/ was trained on other data than data/ holds now (other {' and '.join(different)}): move it "
             f"away ({move_away(directory)}) and run python {script}."

@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,3 +93,18 @@ def test_each_seed_has_a_row_and_the_last_is_the_mean(script, scratch, finished_
         pytest.approx(sum(map(float, column)) / 2, abs=1e-4) for column in columns
     ]
     assert {path.name for path in scratch.iterdir()} == before
+
+
+def test_clean_leaves_what_the_sample_did_not_make(finished_run, scratch, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "sample"))
+    import clean
+
+    shutil.copytree(finished_run, scratch / "sample", symlinks=True)
+    mine = [Path("sample", name) for name in ("notes.txt", "data/notes.txt", "model3/best.txt", "report/notes.txt")]
+    for path in mine:
+        path.write_text("mine", encoding="utf-8")
+    monkeypatch.setattr(clean, "SAMPLE", Path("sample"))
+    clean.main()
+    left = {path for path in Path("sample").rglob("*") if path.is_file()}
+    assert {path for path in left if path.parts[1] not in ("tnews", "bert")} == set(mine)
+    assert capsys.readouterr().out.count("is not of make sample: it stays.") == 3

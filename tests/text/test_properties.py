@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import prepare_data
-from bert_to_bilstm.distillation.transfer_set import read_unlabelled
 from bert_to_bilstm.outputs.clue import check_predictions, write_submission
 from bert_to_bilstm.text.augmentation import MASK, Augmenter, augment
 from bert_to_bilstm.text.char_table import CharTable, builtin_table
 from bert_to_bilstm.text.dataset import load_data, load_descriptions, load_labels
 from bert_to_bilstm.text.tnews import read_rows
-from bert_to_bilstm.text.tokenizer import make_tokenizer, make_vocabulary
+from bert_to_bilstm.text.tokenizer import count_tokens, make_tokenizer, make_vocabulary
+from bert_to_bilstm.text.unlabelled import read_unlabelled
 from bert_to_bilstm.training.batches import LengthGroupedBatches, make_loader
 from predict_test import read_batches
 from prepare_data import normalised
@@ -46,7 +46,7 @@ def table() -> CharTable:
 
 @pytest.fixture(scope="module")
 def tokenizer(table):
-    return make_tokenizer(make_vocabulary(["今天发现nba,为什么?iphone 2018年"] * 3), table)
+    return make_tokenizer(make_vocabulary(count_tokens(["今天发现nba,为什么?iphone 2018年"]), 1), table, 512)
 
 
 # Readers
@@ -135,17 +135,24 @@ def test_standard_input_is_read_line_by_line_up_to_a_bad_one(lines, data):
     assert read == expected
 
 
-@given(content=st.binary(max_size=100))
+@given(
+    content=st.binary(max_size=100).map(lambda content: content.translate(None, b"\t{[_,;:"))
+)  # no records, no pointer
 def test_unlabelled_text_is_read_whole_or_its_bad_line_named(folder, content):
     path = folder / "more.txt"
     path.write_bytes(content)
     try:
-        assert "".join(read_unlabelled(path)) == content.decode("utf-8-sig")
+        read = list(read_unlabelled(path))
     except SystemExit as stop:
-        with pytest.raises(UnicodeDecodeError) as error:
-            content.decode("utf-8-sig")
-        line = error.value.object[: error.value.start].count(b"\n") + 1
-        assert stop.code.startswith(f"{path}, line {line}: not UTF-8")
+        try:
+            assert not content.decode("utf-8-sig").strip()
+            assert stop.code.startswith(f"{path} in UNLABELLED holds no sentence")
+        except UnicodeDecodeError as error:
+            line = error.object[: error.start].count(b"\n") + 1
+            assert stop.code.startswith(f"{path}, line {line}: not UTF-8")
+    else:
+        lines = content.decode("utf-8-sig").split("\n")
+        assert read == [line.strip() for line in lines if line.strip()]
 
 
 # Characters and tokens
