@@ -12,6 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 import datasets
+import torch
 import transformers
 from accelerate import PartialState
 from filelock import FileLock, Timeout
@@ -45,7 +46,12 @@ def wait_until(done: Callable[[], bool]) -> None:
     """Waits for what the first process does, however long: a barrier of the processes fails after some minutes."""
     while not done():
         time.sleep(0.5)
-    PartialState().wait_for_everyone()
+    PartialState(cpu=on_cpu()).wait_for_everyone()
+
+
+def on_cpu() -> bool:
+    """Whether there is neither an NVIDIA GPU nor Apple's."""
+    return not (torch.cuda.is_available() or torch.backends.mps.is_available())
 
 
 def is_first_process() -> bool:
@@ -105,5 +111,5 @@ def claim(path: Path) -> Iterator[None]:
 
 def say(text: str) -> None:
     """Prints `text` once, however many processes there are."""
-    if PartialState().is_main_process:
+    if is_first_process():
         print(text)

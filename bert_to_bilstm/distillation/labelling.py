@@ -18,7 +18,7 @@ from bert_to_bilstm.distillation.transfer_set import FEATURES, with_masks_as
 from bert_to_bilstm.files import new_directory, read_json, refuse_foreign_files, remove_files, write_text
 from bert_to_bilstm.models.bilstm import BiLSTMForSequenceClassification
 from bert_to_bilstm.models.checkpoints import load_classifier
-from bert_to_bilstm.models.ngrams import WORDS, NgramClassifier, train_logits
+from bert_to_bilstm.models.ngrams import KINDS, NgramClassifier, train_logits
 from bert_to_bilstm.stages import claim, is_first_process, say, wait_until
 from bert_to_bilstm.text.dataset import ROWS, load_rows
 from bert_to_bilstm.training.device import fast_bf16
@@ -28,7 +28,7 @@ SHARD = 20_000  # sentences labelled between two savings
 BATCH_SIZE = 256
 NGRAMS = "ngrams"  # the n-gram model's folder in knowledge/
 # The files of this stage: what else lies beside them is the user's.
-NGRAM_FILES = (f"{NGRAMS}/weights.safetensors", *(f"{NGRAMS}/{name}.json" for name in WORDS))
+NGRAM_FILES = (f"{NGRAMS}/weights.safetensors", *(f"{NGRAMS}/{name}.json" for name in KINDS))
 KNOWLEDGE_FILES = ("origin.json", *ROWS, *NGRAM_FILES)
 SHARDS_FILES = ("origin.json", *(f"{part}-*/{name}" for part in ("sentences", "labelled") for name in ROWS))
 

@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import MethodType
 
 import torch
 from torch import Tensor, nn
@@ -54,8 +55,8 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
     tokenizer.save_pretrained(directory)
     path = directory / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    if config.get("tokenizer_class") == "TokenizersBackend":  # as transformers 5 calls PreTrainedTokenizerFast
-        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    # The class that takes tokenizer.json as it is: others, BERT's among them, make a normaliser of their own again.
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
     config.pop("is_local", None)
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False), encoding="utf-8")
 
@@ -98,17 +99,17 @@ def head_in_fp32(model: PreTrainedModel) -> None:
 
     In bf16 two classes would often be equal. The student does so by itself.
     """
-    heads = [one for one in model.modules() if isinstance(one, nn.Linear) and one.out_features == model.num_labels]
-    if not heads:
-        return
+    heads = [
+        one for one in model.modules() if isinstance(one, nn.Linear) and one.out_features == model.config.num_labels
+    ]
+    if heads:
+        heads[-1].forward = MethodType(linear_in_fp32, heads[-1])  # type: ignore[method-assign]
 
-    def forward(features: Tensor) -> Tensor:
-        head = heads[-1]
-        bias = None if head.bias is None else head.bias.float()
-        with torch.autocast(features.device.type, enabled=False):
-            return linear(features.float(), head.weight.float(), bias)
 
-    heads[-1].forward = forward  # type: ignore[method-assign, assignment]
+def linear_in_fp32(layer: nn.Linear, features: Tensor) -> Tensor:
+    """What the layer gives for `features` (…, in) → (…, out), in fp32."""
+    with torch.autocast(features.device.type, enabled=False):
+        return linear(features.float(), layer.weight.float(), None if layer.bias is None else layer.bias.float())
 
 
 def check_model(name: Path | str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

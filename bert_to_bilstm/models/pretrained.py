@@ -104,15 +104,24 @@ def prepare_tokenizer(
 
 
 def try_out(name: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, bf16: bool) -> None:
-    """Reads a short text and one that is too long. Raises SystemExit where the model cannot."""
-    batch = tokenizer(["一", "一二三" * 2000], truncation=True, padding=True, return_tensors="pt")
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    """Reads a short text beside one that is too long. Raises SystemExit where the model cannot.
+
+    A model that reads the padding too, and so says something else of a text in every batch, cannot either: FNet, which
+    knows no attention mask, or XLNet, which answers at the last place.
+    """
+
+    def logits(*texts: str) -> torch.Tensor:
+        batch = tokenizer(list(texts), truncation=True, padding=True, return_tensors="pt")
+        return model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float()
+
+    kind, remedy = model.config.model_type, "choose another model in MODEL_NAME"
     try:
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            model.eval()(**inputs).logits.float()
+        with torch.inference_mode():
+            model.eval()
+            alone, beside = logits("一"), logits("一", "一二三" * 2000)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                logits("一")
     except Exception as error:
-        precision = " in bf16" if bf16 else ""
-        raise SystemExit(
-            f"{name} ({model.config.model_type}) cannot be run here{precision} ({first_line(error)}): choose another "
-            "model in MODEL_NAME."
-        ) from None
+        raise SystemExit(f"{name} ({kind}) cannot be run here ({first_line(error)}): {remedy}.") from None
+    if (alone[0] - beside[0]).abs().max() > 1e-4:
+        raise SystemExit(f"{name} ({kind}) says something else of a text that is padded: {remedy}.")

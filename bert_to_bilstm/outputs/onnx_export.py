@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate import PartialState
 
 from bert_to_bilstm.files import write_bytes
 from bert_to_bilstm.models.checkpoints import load_classifier
+from bert_to_bilstm.stages import is_first_process
 
 
 def export_onnx(checkpoint: Path) -> None:
@@ -21,7 +21,7 @@ def export_onnx(checkpoint: Path) -> None:
     It takes `input_ids` and `attention_mask` (batch, length), as the checkpoint's tokenizer gives them, and gives
     `logits` (batch, classes) in fp32. The same weights give the same bytes.
     """
-    if not PartialState().is_main_process or (checkpoint / "model.onnx").exists():
+    if not is_first_process() or (checkpoint / "model.onnx").exists():
         return
     model, _ = load_classifier(checkpoint)
     input_ids, attention_mask = torch.ones(2, 2, 3, dtype=torch.long)  # any batch does

@@ -7,6 +7,8 @@ from functools import cache
 import torch
 from accelerate import Accelerator
 
+from bert_to_bilstm.stages import on_cpu
+
 
 @cache
 def c_library() -> ctypes.CDLL | None:
@@ -34,5 +36,5 @@ def make_accelerator() -> Accelerator:
     """CPU, one GPU, Apple's MPS, or a process of `accelerate launch`."""
     return Accelerator(
         mixed_precision="bf16" if fast_bf16() else "no",
-        cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
+        cpu=on_cpu(),
     )
