@@ -23,7 +23,8 @@ from datasets import DatasetDict
 from torch.nn.functional import cross_entropy
 from transformers import get_linear_schedule_with_warmup, set_seed
 
-from bert_to_bilstm.models.pretrained import load_pretrained
+from bert_to_bilstm.models.checkpoints import model_fingerprint
+from bert_to_bilstm.models.pretrained import find_pretrained, load_pretrained
 from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import stage
 from bert_to_bilstm.text.dataset import digests, load_char_table, load_data, load_descriptions, load_labels
@@ -68,7 +69,7 @@ def main() -> None:
     settings = settings_of(globals())
     with stage(OUTPUT, then="train_bilstm.py"):
         data = load_data()
-        run = Run(OUTPUT, settings | digests(data))
+        run = Run(OUTPUT, settings | digests(data) | {"pretrained": model_fingerprint(find_pretrained(MODEL_NAME))})
         if not run.is_finished():
             train(run, data)
 

@@ -29,7 +29,7 @@ from bert_to_bilstm.models.checkpoints import load_classifier
 from bert_to_bilstm.outputs.clue import check_predictions, write_submission
 from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import is_first_process, print_utf8, quiet_libraries, stage
-from bert_to_bilstm.text.dataset import digests, load_char_table, load_data, load_labels
+from bert_to_bilstm.text.dataset import digests, load_data, load_labels
 from bert_to_bilstm.training.prediction import predict_logits
 from bert_to_bilstm.training.run import trained_checkpoint
 
@@ -112,10 +112,8 @@ def predict_lines(stream: BufferedReader) -> None:
     model, tokenizer = load_classifier(find_model())
     labels = cast(dict[int, str], model.config.id2label)
     descriptions = getattr(model.config, "label_descriptions", {})
-    # The student's tokenizer normalises by itself.
-    convert = str if model.config.model_type == "bilstm" else load_char_table().convert
     for texts in read_batches(stream):
-        logits = predict_logits(model, tokenizer, [convert(text) for text in texts], BATCH_SIZE)
+        logits = predict_logits(model, tokenizer, texts, BATCH_SIZE)
         for text, confidence, number in zip(texts, *map(Tensor.tolist, logits.softmax(1).max(1)), strict=True):
             answer = (labels[number], descriptions.get(labels[number], ""), f"{confidence:.4f}")
             print(*(answer if text else ("", "", "")), sep="\t")

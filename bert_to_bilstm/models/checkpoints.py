@@ -1,5 +1,6 @@
 """Checkpoint directories: how they are found, loaded and checked."""
 
+import hashlib
 import json
 import re
 import sys
@@ -9,37 +10,55 @@ from types import MethodType
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 import bert_to_bilstm.models.bilstm  # noqa: F401  registers the student with AutoModelForSequenceClassification
-from bert_to_bilstm.files import first_line, refuse_lfs_pointer
+from bert_to_bilstm.files import file_fingerprint, first_line, refuse_lfs_pointer
 
-OFFSET_POSITIONS = (  # models that count the positions of tokens from the number after the padding token's
-    *("camembert", "data2vec-text", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"),
-    "xlm-roberta-xl",
-)
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")  # whole, or in parts
+TOKENIZER = ("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model")
+MODEL_FILES = ("config.json", *WEIGHTS, *TOKENIZER)  # of a model's folder, those that say what it answers
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")  # suffixes of weights that torch pickled
 
 
 def check_weights(directory: Path) -> None:
-    """Raises SystemExit where a folder has no weights that can be read: safetensors, which run no code."""
-    found = sorted(directory.glob("*.safetensors"))
-    pickles = sorted(path.name for path in directory.glob("*") if path.suffix in PICKLES)
-    if not found and pickles:
+    """Raises SystemExit where a folder has no weights that can be read: safetensors, which run no code.
+
+    Whatever else lies there is not read, and so does no harm.
+    """
+    if not any((directory / name).is_file() for name in WEIGHTS):
+        pickles = sorted(path.name for path in directory.glob("*") if path.suffix in PICKLES)
+        if not pickles:
+            raise SystemExit(f"{directory}/model.safetensors is missing: name a folder with a model in it.")
         raise SystemExit(
             f"{directory} has no model.safetensors, and {pickles[0]}, a pickle, is not read, since it may run code: "
             "convert it, where you trust it, with transformers' from_pretrained(…) and save_pretrained(…)."
         )
-    if not found:
-        raise SystemExit(f"{directory}/model.safetensors is missing: name a folder with a model in it.")
-    for path in sorted(directory.glob("*")):
+    for path in model_files(directory):
         refuse_lfs_pointer(path)
+
+
+def model_files(directory: Path) -> list[Path]:
+    """The files of a model's folder that MODEL_FILES names."""
+    return sorted({path for pattern in MODEL_FILES for path in directory.glob(pattern) if path.is_file()})
+
+
+def model_fingerprint(directory: Path) -> str:
+    """A digest of a model's configuration, weights and tokenizer. Raises SystemExit where one cannot be read."""
+    parts = [f"{path.name} {file_fingerprint(path)}\n" for path in model_files(directory)]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a checkpoint directory, or the student's own."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        # Not AutoTokenizer: the classes of some models make a normaliser of their own in place of ours.
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(directory, local_files_only=True)
         if tokenizer.pad_token_id is None:
             raise ValueError("no token for padding")
         return tokenizer
@@ -50,13 +69,19 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
-    """Writes the tokenizer's files so that transformers 4 and 5 load them, wherever they are copied to."""
+    """Writes the tokenizer's files so that transformers 4 and 5 load them, wherever they are copied to.
+
+    tokenizer.json, used by itself, cuts texts at `model_max_length` tokens.
+    """
     tokenizer.init_kwargs.pop("local_files_only", None)  # how we loaded it is not how others must
+    if tokenizer.model_max_length < sys.maxsize:
+        tokenizer.backend_tokenizer.enable_truncation(tokenizer.model_max_length)
     tokenizer.save_pretrained(directory)
     path = directory / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     # The class that takes tokenizer.json as it is: others, BERT's among them, make a normaliser of their own again.
     config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    config["model_input_names"] = ["input_ids", "attention_mask"]  # what training gives; not every model takes more
     config.pop("is_local", None)
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False), encoding="utf-8")
 
@@ -119,9 +144,10 @@ def check_model(name: Path | str, model: PreTrainedModel, tokenizer: PreTrainedT
     """
     if broken := [weight for weight, values in model.named_parameters() if not values.isfinite().all()]:
         raise SystemExit(f"{name} has weights that are not numbers ({broken[0]}): copy it or train it again.")
-    if not len(tokenizer.all_special_tokens) < len(tokenizer) <= model.config.vocab_size:
+    vocab_size = getattr(model.config, "vocab_size", 0)
+    if not len(tokenizer.all_special_tokens) < len(tokenizer) <= vocab_size:
         raise SystemExit(
-            f"{name} has a tokenizer of {len(tokenizer):,} tokens and a model of {model.config.vocab_size:,}: "
+            f"{name} has a tokenizer of {len(tokenizer):,} tokens and a model of {vocab_size:,}: "
             "copy both from one place, or train it again."
         )
     tokenizer.model_max_length = min(readable_tokens(model), tokenizer.model_max_length)
@@ -130,9 +156,11 @@ def check_model(name: Path | str, model: PreTrainedModel, tokenizer: PreTrainedT
 def readable_tokens(model: PreTrainedModel) -> int:
     """How many tokens the model can read at a time, sys.maxsize where nothing says."""
     positions = getattr(model.config, "max_position_embeddings", None) or 0
-    if model.config.model_type in OFFSET_POSITIONS:
-        positions -= model.config.pad_token_id + 1
-    return positions if positions > 0 else sys.maxsize
+    for name, module in model.named_modules():
+        # RoBERTa and its kind count positions from the number after the padding token's, and so lose the first ones.
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return positions - module.padding_idx - 1
+    return positions if positions > 0 else sys.maxsize  # XLNet's are -1
 
 
 def checkpoints(directory: Path) -> list[tuple[int, float, Path]]:

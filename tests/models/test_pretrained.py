@@ -1,9 +1,11 @@
 """Pretrained models of every family: each becomes a teacher, or is refused in a sentence; and what lies beside them."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
@@ -21,19 +23,25 @@ from transformers import (
     FNetConfig,
     FunnelConfig,
     GPT2Config,
+    GPT2Tokenizer,
     LongformerConfig,
     MegatronBertConfig,
+    MPNetConfig,
     PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen2Tokenizer,
     RobertaConfig,
+    T5Config,
     XLMRobertaConfig,
     XLNetConfig,
     pipeline,
 )
 
-from bert_to_bilstm.models.checkpoints import load_classifier, save_tokenizer
-from bert_to_bilstm.models.pretrained import load_pretrained
+from bert_to_bilstm.models.checkpoints import load_classifier, model_fingerprint, save_tokenizer
+from bert_to_bilstm.models.pretrained import find_pretrained, load_pretrained
 from bert_to_bilstm.text.char_table import builtin_table
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"今天球队手机股票涨赢卖"]
@@ -50,11 +58,15 @@ FAMILIES: dict[str, Callable[[], PreTrainedConfig]] = {
     "Funnel": lambda: FunnelConfig(
         vocab_size=32, block_sizes=[1], d_model=16, n_head=2, d_head=8, d_inner=32, num_decoder_layers=1
     ),
-    "GPT-2": lambda: GPT2Config(vocab_size=32, n_embd=16, n_layer=1, n_head=2, n_positions=512),
+    "GPT-2": lambda: GPT2Config(vocab_size=300, n_embd=16, n_layer=1, n_head=2, n_positions=512),
     "Longformer": lambda: LongformerConfig(**SMALL | OF_512, attention_window=8),
     "Megatron-BERT": lambda: MegatronBertConfig(**SMALL),
-    "Qwen2": lambda: Qwen2Config(**SMALL | {"num_key_value_heads": 2, "pad_token_id": None}),
-    "RoBERTa": lambda: RobertaConfig(**SMALL | OF_512),
+    "MPNet": lambda: MPNetConfig(**SMALL | OF_512 | {"pad_token_id": 1}),
+    "Qwen2": lambda: Qwen2Config(**SMALL | {"vocab_size": 300, "num_key_value_heads": 2, "pad_token_id": None}),
+    "RoBERTa": lambda: RobertaConfig(**SMALL | OF_512 | {"pad_token_id": 1}),
+    "T5": lambda: T5Config(
+        vocab_size=32, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, decoder_start_token_id=0, eos_token_id=3
+    ),
     "XLM-R": lambda: XLMRobertaConfig(**SMALL | OF_512),
 }
 READ_PADDING: dict[str, Callable[[], PreTrainedConfig]] = {
@@ -63,11 +75,21 @@ READ_PADDING: dict[str, Callable[[], PreTrainedConfig]] = {
 }
 
 
-def write_model(folder: Path, config: PreTrainedConfig, classes: int = 2, pad: bool = True) -> None:
-    """A random model with a classification head of `classes` classes and a tokenizer of single characters."""
+def write_model(folder: Path, config: PreTrainedConfig, classes: int = 2) -> None:
+    """A random model with a classification head of `classes` classes, and a tokenizer."""
     torch.manual_seed(0)
     config.num_labels = classes
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    if kind := {"gpt2": GPT2Tokenizer, "qwen2": Qwen2Tokenizer}.get(config.model_type):
+        # of bytes, in which each stands as a letter; no token for padding, none for what is unknown
+        letters = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+        tokens = letters | {"<|endoftext|>": len(letters)}
+        kind(vocab=tokens, merges=[], pad_token=None, unk_token=None, padding_side="left").save_pretrained(folder)
+    else:
+        save_tokenizer(tokenizer_of_characters(), folder)
+
+
+def tokenizer_of_characters() -> PreTrainedTokenizerBase:
     backend = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, "[UNK]"))
     backend.normalizer = normalizers.Lowercase()
     backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
@@ -75,18 +97,16 @@ def write_model(folder: Path, config: PreTrainedConfig, classes: int = 2, pad: b
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     special = {"unk_token": "[UNK]", "mask_token": "[MASK]", "eos_token": "[SEP]"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **special | ({"pad_token": "[PAD]"} if pad else {}))
-    save_tokenizer(tokenizer, folder)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", **special)
 
 
-def load(folder: str | Path, bf16: bool = False, max_length: int = 128):
-    return load_pretrained(folder, LABELS, {}, builtin_table().normalizer(), max_length, bf16)
+def load(folder: str | Path, max_length: int = 128) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    return load_pretrained(folder, LABELS, {}, builtin_table().normalizer(), max_length, bf16=False)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_learns_and_reads_raw_text_in_batches(family, scratch):
-    config = FAMILIES[family]()
-    write_model(Path("model"), config, pad=family not in ("GPT-2", "Qwen2"))
+    write_model(Path("model"), FAMILIES[family]())
     model, tokenizer = load("model")
     batch = tokenizer(["球隊Ａ", "手机股票涨"], truncation=True, padding=True, return_tensors="pt")
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
@@ -101,6 +121,30 @@ def test_every_family_learns_and_reads_raw_text_in_batches(family, scratch):
         alone = model(**{name: tokenizer(["球队a"], return_tensors="pt")[name] for name in inputs}).logits
         torch.testing.assert_close(model(**inputs).logits[:1], alone, atol=1e-4, rtol=1e-4)
     assert len(tokenizer("今" * 1000, truncation=True)["input_ids"]) == 128
+
+
+@pytest.mark.parametrize("family", ["MPNet", "RoBERTa"])
+def test_of_514_positions_512_tokens_are_read(family, scratch):
+    write_model(Path("model"), FAMILIES[family]())
+    model, tokenizer = load("model", max_length=1000)
+    batch = tokenizer(["今" * 1000], truncation=True, return_tensors="pt")
+    assert batch["input_ids"].shape[1] == 512
+    model(**batch)
+
+
+def test_a_decoders_tokenizer_is_saved_as_it_was_trained_with(scratch, capsys):
+    write_model(Path("model"), FAMILIES["Qwen2"]())
+    model, tokenizer = load("model")
+    assert "elsewhere than here, load it by PreTrainedTokenizerFast" in capsys.readouterr().out
+    model.save_pretrained("saved")
+    save_tokenizer(tokenizer, Path("saved"))
+    loaded_model, loaded = load_classifier(Path("saved"))
+    assert loaded("發現")["input_ids"] == loaded("发现")["input_ids"] == tokenizer("发现")["input_ids"]
+    texts = ["今", "今天球队"]
+    batches = [one(texts, padding=True, return_tensors="pt") for one in (tokenizer, loaded)]
+    assert batches[0].keys() == batches[1].keys() == {"input_ids", "attention_mask"}
+    assert batches[1]["attention_mask"][0].tolist() == [1] * 3 + [0] * 9  # bytes; padding stands behind them
+    torch.testing.assert_close(loaded_model(**batches[1]).logits, model.eval()(**batches[0]).logits)
 
 
 @pytest.mark.parametrize("family", READ_PADDING)
@@ -119,10 +163,21 @@ def test_a_head_that_is_there_is_replaced_and_that_is_said(classes, scratch, cap
     assert "starting at random: classifier.bias, classifier.weight; the rest is pretrained." in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("changed", [{"vocab_size": 40}, {"max_position_embeddings": 64}, {"intermediate_size": 64}])
+def test_weights_of_another_shape_than_the_configurations_are_not_drawn_at_random(changed, scratch):
+    write_model(Path("model"), BertConfig(**SMALL))
+    path = Path("model/config.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    with pytest.raises(
+        SystemExit, match=r"model has weights of another model than its config\.json says: copy it again"
+    ):
+        load("model")
+
+
 def test_pickles_beside_safetensors_are_left_alone_and_alone_they_are_not_read(scratch):
     write_model(Path("model"), BertConfig(**SMALL))
-    for name in ("pytorch_model.bin", "optimizer.pt"):
-        Path("model", name).write_bytes(b"not to be opened")
+    Path("model/optimizer.pt").write_bytes(b"not to be opened")
+    Path("model/pytorch_model.bin").write_text("version https://git-lfs.github.com/spec/v1\n")  # not pulled, nor needed
     load("model")
     Path("model/model.safetensors").unlink()
     with pytest.raises(SystemExit, match=r"model has no model\.safetensors, and optimizer\.pt, a pickle, is not read"):
@@ -141,10 +196,36 @@ def test_weights_in_several_files_are_read(scratch):
     )
 
 
-@pytest.mark.parametrize("name", ["./berd", "/models/bert", "~/bert", "models/zh/bert"])
-def test_a_path_that_is_not_there_is_not_looked_for_on_the_hub(name):
+@pytest.mark.parametrize("name", ["./berd", "/models/bert", "~/bert", "models/zh/bert", "models/berd"])
+def test_a_path_that_is_not_there_is_not_looked_for_on_the_hub(name, scratch):
+    Path("models").mkdir()
     with pytest.raises(SystemExit, match="is no folder: give the path of one with a model in it"):
         load(name)
+
+
+def test_a_name_on_the_hub_is_loaded_from_its_cache(scratch, monkeypatch):
+    snapshot = Path("hub/models--someone--bert/snapshots/1234")
+    write_model(snapshot, BertConfig(**SMALL))
+    Path("hub/models--someone--bert/refs").mkdir()
+    Path("hub/models--someone--bert/refs/main").write_text("1234")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(Path("hub").absolute()))
+    assert find_pretrained("someone/bert").samefile(snapshot)
+    assert load("someone/bert")[0].config.model_type == "bert"
+    with pytest.raises(SystemExit, match="someone/berd could not be loaded from the hub"):
+        load("someone/berd")
+
+
+def test_the_fingerprint_of_a_model_is_of_what_it_answers_by(scratch):
+    write_model(Path("model"), BertConfig(**SMALL))
+    before = model_fingerprint(Path("model"))
+    Path("model/README.md").write_text("mine")
+    shutil.copytree("model", "elsewhere")
+    assert model_fingerprint(Path("model")) == model_fingerprint(Path("elsewhere")) == before
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        shutil.copytree("model", f"with-another-{name}")
+        with open(f"with-another-{name}/{name}", "ab") as file:
+            file.write(b" ")
+        assert model_fingerprint(Path(f"with-another-{name}")) != before
 
 
 def test_a_checkpoint_of_a_teacher_takes_raw_text_and_cuts_long_ones_anywhere(finished):
@@ -155,5 +236,6 @@ def test_a_checkpoint_of_a_teacher_takes_raw_text_and_cuts_long_ones_anywhere(fi
     assert (
         elsewhere("發現 ＮＢＡ")["input_ids"] == raw and elsewhere("[MASK]")["input_ids"][1] == elsewhere.mask_token_id
     )
+    assert len(Tokenizer.from_file("model1/best/tokenizer.json").encode("今天" * 5000)) == 128  # outside transformers
     classify = pipeline("text-classification", "model1/best", truncation=True)
     assert classify("今天" * 5000)[0]["label"] in model.config.id2label.values()
