@@ -30,7 +30,13 @@ from bert_to_bilstm.distillation.labelling import Ensemble, label_transfer_set, 
 from bert_to_bilstm.distillation.transfer_set import NO_LABEL, gather_transfer_set, with_masks_as
 from bert_to_bilstm.files import expand, file_fingerprint
 from bert_to_bilstm.models.bilstm import new_student
-from bert_to_bilstm.models.checkpoints import best_checkpoint, check_weights, load_classifier, load_tokenizer
+from bert_to_bilstm.models.checkpoints import (
+    best_checkpoint,
+    check_weights,
+    load_classifier,
+    load_tokenizer,
+    model_fingerprint,
+)
 from bert_to_bilstm.models.initialisation import shared_tokens, start_from_teacher
 from bert_to_bilstm.models.ngrams import train_ngrams
 from bert_to_bilstm.outputs.onnx_export import export_onnx
@@ -86,7 +92,7 @@ def origin_of_knowledge(data: DatasetDict, teachers: list[Path]) -> dict[str, ob
     """What tells one knowledge/ from another. Raises SystemExit where a file in UNLABELLED cannot be read."""
     augmentation = {"tries": AUGMENTATIONS, "seed": AUGMENTATION_SEED} | probabilities(teachers)
     return {
-        "teachers": {str(teacher): file_fingerprint(teacher / "model.safetensors") for teacher in teachers},
+        "teachers": {str(teacher): model_fingerprint(teacher) for teacher in teachers},
         "ngrams": NGRAM_WEIGHT if NGRAM_TEACHER else None,
         "data": digests(data)["data"],
         "char_table": file_fingerprint(DATA / "char_table.json"),

@@ -23,7 +23,8 @@ from datasets import DatasetDict
 from torch.nn.functional import cross_entropy
 from transformers import get_linear_schedule_with_warmup, set_seed
 
-from bert_to_bilstm.models.pretrained import load_pretrained
+from bert_to_bilstm.models.checkpoints import model_fingerprint
+from bert_to_bilstm.models.pretrained import load_pretrained, local_folder
 from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import stage
 from bert_to_bilstm.text.dataset import digests, load_char_table, load_data, load_descriptions, load_labels
@@ -68,7 +69,9 @@ def main() -> None:
     settings = settings_of(globals())
     with stage(OUTPUT, then="train_bilstm.py"):
         data = load_data()
-        run = Run(OUTPUT, settings | digests(data))
+        folder = local_folder(MODEL_NAME)  # a model of the hub is known by its name
+        model = {"model": model_fingerprint(folder)} if folder else {}
+        run = Run(OUTPUT, settings | digests(data) | model)
         if not run.is_finished():
             train(run, data)
 

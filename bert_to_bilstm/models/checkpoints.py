@@ -1,5 +1,6 @@
 """Checkpoint directories: how they are found, loaded and checked."""
 
+import hashlib
 import json
 import re
 import sys
@@ -9,10 +10,15 @@ from types import MethodType
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 import bert_to_bilstm.models.bilstm  # noqa: F401  registers the student with AutoModelForSequenceClassification
-from bert_to_bilstm.files import first_line, refuse_lfs_pointer
+from bert_to_bilstm.files import file_fingerprint, first_line, refuse_lfs_pointer
 
 OFFSET_POSITIONS = (  # models that count the positions of tokens from the number after the padding token's
     *("camembert", "data2vec-text", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"),
@@ -39,7 +45,8 @@ def check_weights(directory: Path) -> None:
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a checkpoint directory, or the student's own."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        # Not AutoTokenizer: the classes of some models make a normaliser of their own in place of ours.
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(directory, local_files_only=True)
         if tokenizer.pad_token_id is None:
             raise ValueError("no token for padding")
         return tokenizer
@@ -47,6 +54,14 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
         raise SystemExit(
             f"{directory} holds no readable tokenizer ({first_line(error)}): run the stage that wrote it again."
         ) from None
+
+
+def model_fingerprint(directory: Path) -> str:
+    """A digest of all that acts in a model's folder: configuration, weights, tokenizer."""
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+    files = sorted({*directory.glob("*.safetensors"), *(directory / name for name in names)})
+    digests = [f"{path.name} {file_fingerprint(path)}" for path in files if path.is_file()]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:

@@ -65,7 +65,8 @@ def load_pretrained(
             "files) and set MODEL_NAME in finetune_bert.py to its path."
         ) from None
     missing = set(loading["missing_keys"])
-    if 2 * len(missing) > len(model.state_dict()):
+    wrong = [key for key, *_ in loading["mismatched_keys"] if key.startswith(f"{model.base_model_prefix}.")]
+    if wrong or 2 * len(missing) > len(model.state_dict()):
         raise SystemExit(f"{name} has weights of another model than its config.json says: copy it again.")
     fresh = renew_head(model)
     prepare_tokenizer(name, tokenizer, model, normalizer)
