@@ -83,9 +83,11 @@ def find_teachers(data: DatasetDict) -> list[Path]:
     for teacher in named:
         if not teacher.is_dir():
             raise SystemExit(f"{teacher} in TEACHERS is not there: name checkpoint directories.")
-        check_weights(teacher)
     best = () if TEACHERS else (trained_checkpoint(Path("model1"), "finetune_bert.py", digests(data), finished=True),)
-    return [*named, *best]
+    teachers = [*named, *best]
+    for teacher in teachers:
+        check_weights(teacher)
+    return teachers
 
 
 def origin_of_knowledge(data: DatasetDict, teachers: list[Path]) -> dict[str, object]:

@@ -69,7 +69,7 @@ def main() -> None:
     settings = settings_of(globals())
     with stage(OUTPUT, then="train_bilstm.py"):
         data = load_data()
-        run = Run(OUTPUT, settings | digests(data) | {"pretrained": model_fingerprint(find_pretrained(MODEL_NAME))})
+        run = Run(OUTPUT, settings | digests(data) | {"model": model_fingerprint(find_pretrained(MODEL_NAME))})
         if not run.is_finished():
             train(run, data)
 

@@ -15,7 +15,6 @@ if __name__ == "__main__":
 
 from pathlib import Path
 
-import pandas
 import torch
 from datasets import DatasetDict
 from torch import Tensor
@@ -23,10 +22,11 @@ from torch import Tensor
 from bert_to_bilstm.distillation.labelling import NGRAMS
 from bert_to_bilstm.evaluation.comparison import accuracy_by_epoch, compare, confusion_matrix, errors, per_class
 from bert_to_bilstm.evaluation.cost import cost_table
-from bert_to_bilstm.files import read_json, refuse_in_the_way, write_text
+from bert_to_bilstm.files import read_json, refuse_in_the_way
 from bert_to_bilstm.models.checkpoints import load_classifier
 from bert_to_bilstm.models.ngrams import NgramClassifier, load_ngrams, train_ngrams
 from bert_to_bilstm.outputs.plots import draw_comparison, draw_confusion_matrix
+from bert_to_bilstm.outputs.spreadsheet import write_table
 from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import is_first_process, stage
 from bert_to_bilstm.text.dataset import digests, load_data, load_descriptions, load_labels
@@ -88,11 +88,6 @@ def predict(checkpoints: dict[str, Path], data: DatasetDict, labels: dict[int, s
     return logits
 
 
-def write_csv(name: str, table: pandas.DataFrame) -> None:
-    """Writes `table` to `report/{name}`; the mark at its start tells Excel that it is UTF-8."""
-    write_text(OUTPUT / name, "\ufeff" + table.to_csv(float_format="%.4f", lineterminator="\n"))
-
-
 def compare_models() -> None:
     data, labels, descriptions = load_data(), load_labels(), load_descriptions()
     checkpoints = find_checkpoints(data)
@@ -109,11 +104,13 @@ def compare_models() -> None:
     matrix = confusion_matrix(logits[shown]["valid"], truth, labels, descriptions)
     by_epoch = accuracy_by_epoch(checkpoints)
     by_epoch.insert(0, "n-gram model", table.loc["n-gram model", "dev accuracy"])
-    write_csv("comparison.csv", by_epoch)
+    write_table(OUTPUT / "comparison.csv", by_epoch)
     draw_comparison(OUTPUT / "comparison.png", by_epoch)
-    write_csv("per_class.csv", per_class({name: logits[name] for name in by_epoch}, truth, labels, descriptions))
+    write_table(
+        OUTPUT / "per_class.csv", per_class({name: logits[name] for name in by_epoch}, truth, labels, descriptions)
+    )
     draw_confusion_matrix(OUTPUT / "confusion_matrix.png", matrix, f"{shown}, {checkpoints[shown]}")
-    write_csv("errors.csv", errors(shown, logits, data, labels))
+    write_table(OUTPUT / "errors.csv", errors(shown, logits, data, labels, descriptions))
     if COST:
         if not {"teacher", "distilled student"} <= set(checkpoints):
             print("the costs need model1/ and model3/: left out.")
@@ -121,7 +118,7 @@ def compare_models() -> None:
             sentences = data["valid"]["sentence"][:]
             costs = cost_table(checkpoints["teacher"], checkpoints["distilled student"], sentences, labels)
             print(f"\n{costs.to_string()}\n")
-            write_csv("cost.csv", costs)
+            write_table(OUTPUT / "cost.csv", costs)
     print(f"{OUTPUT}/: {', '.join(sorted(path.name for path in OUTPUT.iterdir()))}")
 
 

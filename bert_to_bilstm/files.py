@@ -113,6 +113,10 @@ def refuse_in_the_way(files: Iterable[Path], directories: Iterable[Path]) -> Non
         if path.is_dir():
             raise SystemExit(f"{path} is a directory where a file is to be written: move it away.")
     for path in directories:
+        if path.is_symlink() and not path.exists():
+            raise SystemExit(
+                f"{path} is a link to {os.readlink(path)}, which is not there: make that or move the link."
+            )
         if path.exists() and not path.is_dir():
             raise SystemExit(f"{path} is a file where a directory is to be written: move it away.")
 

@@ -67,6 +67,8 @@ def stage(*outputs: Path, then: str = "") -> Iterator[None]:
     exception does, so that nothing stays half written; exit status 1 and 143. `then`: the script to run next.
     """
     print_utf8()
+    if "ACCELERATE_MIXED_PRECISION" in os.environ and "RANK" not in os.environ:
+        print("accelerate launch started one process; for several give it --multi_gpu, without GPUs too.")
     quiet_libraries()
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

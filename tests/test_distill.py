@@ -1,14 +1,23 @@
 """Stage 4: its losses, what the student reads, its start, several teachers, and text of the user's own."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy
 import pytest
 import torch
 from datasets import load_from_disk
+from tokenizers import Tokenizer, decoders
+from tokenizers.models import WordLevel
 from torch.nn.functional import cross_entropy
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertTokenizer
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    BertTokenizer,
+    PreTrainedTokenizerFast,
+)
 
 import distill
 from bert_to_bilstm.distillation.labelling import neural_teacher
@@ -168,3 +177,41 @@ def test_augmented_and_unlabelled_sentences_are_labelled_and_learnt(small_distil
     torch.testing.assert_close(torch.tensor(knowledge["label"][:]), logits)
     run = json.loads((small_distill / "model3/run.json").read_text(encoding="utf-8"))
     assert run["settings"]["unlabelled"].keys() == {str(text)}
+
+
+def test_a_teacher_that_knows_hardly_a_token_gives_no_embeddings_and_that_is_said(small_distill, monkeypatch, capsys):
+    teacher = Path(shutil.copytree(best_checkpoint(Path("model1"), ""), small_distill / "foreign"))
+    path = teacher / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    words = content["model"]["vocab"]
+    content["model"]["vocab"] = {word if word.startswith("[") else f"x{word}": number for word, number in words.items()}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    monkeypatch.setattr(distill, "TEACHERS", [str(teacher)])
+    distill.main()
+    printed = capsys.readouterr().out
+    assert f"start at random, since {teacher} knows too few of its tokens: 0 of " in printed
+
+
+@pytest.mark.parametrize(
+    ("pieces", "shared"), [(["▁今", "天"], {"今", "天"}), (["ä»Ĭ", "å¤©"], {"今", "天"}), (["nba", "##x"], {"nba"})]
+)
+def test_a_token_is_known_by_the_text_that_it_stands_for(pieces, shared, monkeypatch):
+    decoder = {"▁": decoders.Metaspace(), "ä": decoders.ByteLevel()}.get(pieces[0][0], decoders.WordPiece())
+    backend = Tokenizer(WordLevel({piece: number for number, piece in enumerate(pieces)}, "nba"))
+    backend.decoder = decoder
+    ours = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"今": 0, "天": 1, "nba": 2}, "nba")))
+    numbers = initialisation.shared_tokens(ours, PreTrainedTokenizerFast(tokenizer_object=backend))
+    assert {ours.convert_ids_to_tokens(number) for number in numbers} == shared
+
+
+def test_every_teacher_reads_masks_in_its_own_way_and_who_cannot_gets_none(small_distill, monkeypatch, capsys):
+    monkeypatch.setattr(distill, "AUGMENTATIONS", 1)
+    teacher = Path(shutil.copytree(best_checkpoint(Path("model1"), ""), small_distill / "blind"))
+    settings = json.loads((teacher / "tokenizer_config.json").read_text())
+    (teacher / "tokenizer_config.json").write_text(json.dumps(settings | {"mask_token": None}))
+    monkeypatch.setattr(distill, "TEACHERS", [str(teacher)])
+    distill.main()
+    assert f"{teacher} has no token for masks: no word is masked (P_MASK = 0)." in capsys.readouterr().out
+    sentences = load_from_disk(str(small_distill / "knowledge"))["sentence"][:]
+    assert not any("[MASK]" in sentence for sentence in sentences)
+    assert with_masks_as("<mask>", ["[MASK]天"]) == ["<mask>天"]  # as RoBERTa reads it

@@ -106,7 +106,10 @@ def test_without_a_distilled_student_the_best_model_there_is_is_shown(finished, 
     monkeypatch.setattr(report, "COST", True)
     report.main()
     assert list(read("comparison.csv")) == ["epoch", "n-gram model", "student alone"]
-    assert list(read("errors.csv")) == ["row", "sentence", "label", "student alone", "student alone confidence"]
+    assert list(read("errors.csv")) == [
+        *("row", "sentence", "label", "label_desc"),
+        *("student alone", "student alone label_desc", "student alone confidence"),
+    ]
     assert "the costs need model1/ and model3/" in capsys.readouterr().out
 
 

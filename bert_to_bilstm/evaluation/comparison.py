@@ -97,7 +97,11 @@ def confusion_matrix(
 
 
 def errors(
-    name: str, logits: dict[str, dict[str, Tensor]], data: DatasetDict, labels: dict[int, str]
+    name: str,
+    logits: dict[str, dict[str, Tensor]],
+    data: DatasetDict,
+    labels: dict[int, str],
+    descriptions: dict[str, str],
 ) -> pandas.DataFrame:
     """The dev rows that model `name` gets wrong, those first of which it is surest; beside its answers the teacher's.
 
@@ -107,10 +111,12 @@ def errors(
     table = pandas.DataFrame({"row": range(1, len(truth) + 1), "sentence": data["valid"]["sentence"][:]})
     table = table.set_index("row")
     table["label"] = [labels[number] for number in truth.tolist()]
+    table["label_desc"] = table["label"].map(descriptions)
     for model in dict.fromkeys(["teacher", name]):
         if model in logits:
             confidence, predicted = logits[model]["valid"].softmax(1).max(1)
             table[model] = [labels[number] for number in predicted.tolist()]
+            table[f"{model} label_desc"] = table[model].map(descriptions)
             table[f"{model} confidence"] = confidence.numpy()
     wrong = table[table[name] != table["label"]]
     return wrong.sort_values(f"{name} confidence", ascending=False, kind="stable")

@@ -114,7 +114,7 @@ def renew_head(model: PreTrainedModel) -> set[str]:
 def prepare_tokenizer(
     name: str | Path, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, normalizer: normalizers.Normalizer
 ) -> None:
-    """Puts the normaliser into the tokenizer, and sees to it that it and the model agree on a token for padding."""
+    """Puts the normaliser into the tokenizer, and sees to it that it and the model have a token for padding."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     try:
         assert backend is not None
@@ -130,7 +130,8 @@ def prepare_tokenizer(
     if tokenizer.pad_token_id is None:
         raise SystemExit(f"{name} has no token for padding: choose another model, or add one to its tokenizer.")
     tokenizer.padding_side = "right"
-    model.config.pad_token_id = tokenizer.pad_token_id  # by which a decoder finds its last real token
+    if model.config.pad_token_id is None:  # by which a decoder finds its last real token
+        model.config.pad_token_id = tokenizer.pad_token_id
 
 
 def is_kept_elsewhere(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> bool:
@@ -138,7 +139,10 @@ def is_kept_elsewhere(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
     with TemporaryDirectory() as directory:
         save_tokenizer(tokenizer, Path(directory))
         model.config.save_pretrained(directory)
-        elsewhere = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        try:
+            elsewhere = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        except Exception:  # of a class that takes another kind of vocabulary
+            return False
     ours, theirs = (one.backend_tokenizer.normalizer.__getstate__() for one in (tokenizer, elsewhere))
     return ours == theirs
 

@@ -62,13 +62,16 @@ def cut(sentences: list[str]) -> list[Words]:
 
 
 def tag_words(sentences: list[str], hanlp: bool) -> list[Words]:
-    """The words of each sentence by HanLP, or by jieba; a line says so where HanLP was wanted and cannot be had."""
-    if hanlp:
-        try:
-            return ask_words(sentences)
-        except HanLPUnavailable as reason:
-            print(f"HanLP could not be started ({reason}); words and parts of speech are jieba's.")
-    return jieba_words(sentences)
+    """The words of each sentence by HanLP, or by jieba. Raises SystemExit where HanLP is wanted and cannot be had."""
+    if not hanlp:
+        return jieba_words(sentences)
+    try:
+        return ask_words(sentences)
+    except HanLPUnavailable as reason:
+        raise SystemExit(
+            f"HanLP, which normalised data/, could not be started ({reason}): mend that, or run python prepare_data.py "
+            "again, which then does without it."
+        ) from None
 
 
 class Augmenter:

@@ -50,13 +50,13 @@ class Run:
         away.
         """
         refuse_in_the_way([], [self.directory])
-        if not self.directory.exists() or not any(self.directory.iterdir()):
+        if not self.directory.exists() or all(path.suffix == ".tmp" for path in self.directory.iterdir()):
             return False
         move = move_away(self.directory)
         earlier = recorded_settings(self.directory)
         if earlier is None:
             raise SystemExit(f"{self.directory}/ holds something that is not a run of ours: move it away ({move}).")
-        if not checkpoints(self.directory):  # it failed before its first epoch was over
+        if not checkpoints(self.directory) and not read_history(self.directory):  # it failed in its first epoch
             return False
         settings = json.loads(json.dumps(self.settings))
         different = [name for name in settings | earlier if settings.get(name) != earlier.get(name)]

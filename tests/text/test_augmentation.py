@@ -88,9 +88,10 @@ def test_two_processes_make_what_one_makes(monkeypatch):
     assert tag_words(sentences, hanlp=False) == words
 
 
-def test_hanlp_that_cannot_start_is_told_and_jieba_takes_its_place(capsys):
-    assert tag_words(["北京"], hanlp=True) == [[("北京", "ns")]]
-    assert "words and parts of speech are jieba's" in capsys.readouterr().out
+def test_words_are_jiebas_or_hanlps_and_never_silently_the_others():
+    assert tag_words(["北京"], hanlp=False) == [[("北京", "ns")]]
+    with pytest.raises(SystemExit, match="HanLP, which normalised data/, could not be started"):
+        tag_words(["北京"], hanlp=True)
 
 
 SETTINGS = {"p_mask": 0.1, "p_pos": 0.1, "p_ngram": 0.25}

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import prepare_data
-from bert_to_bilstm.outputs.clue import check_predictions, write_submission
+from bert_to_bilstm.outputs.clue import write_submission
 from bert_to_bilstm.text.augmentation import MASK, Augmenter, augment
 from bert_to_bilstm.text.char_table import CharTable, builtin_table
 from bert_to_bilstm.text.dataset import load_data, load_descriptions, load_labels
@@ -273,34 +273,6 @@ def test_as_many_augmented_sentences_as_asked_for(corpus, iterations, seed):
 
 
 # The submission
-
-
-def submission(ids: list, labels: list[str]) -> list[str]:
-    rows = zip(ids, labels, strict=True)
-    return [json.dumps({"id": number, "label": label}, ensure_ascii=False) for number, label in rows]
-
-
-ids = st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, unique=True) | st.lists(writable, min_size=1, unique=True)
-
-
-@given(ids=ids, labels=st.lists(writable, min_size=2, unique=True), data=st.data())
-def test_any_complete_submission_passes_and_any_change_to_it_is_told(ids, labels, data):
-    predicted = data.draw(st.lists(st.sampled_from(labels), min_size=len(ids), max_size=len(ids)))
-    lines = submission(ids, predicted)
-    check_predictions("p.json", "".join(line + "\n" for line in lines), ids, labels)
-    place = data.draw(st.integers(0, len(lines) - 1))
-    changed = {
-        "a line lacks": lines[:place] + lines[place + 1 :],
-        "a line twice": [*lines, lines[place]],
-        "a label of another kind": [*lines[:place], json.dumps({"id": ids[place], "label": 7}), *lines[place + 1 :]],
-        "no label": [*lines[:place], json.dumps({"id": ids[place]}), *lines[place + 1 :]],
-        "cut": [*lines[:place], lines[place][:-1], *lines[place + 1 :]],
-        "the order": lines[::-1] if len(lines) > 1 else [],
-    }
-    for name, others in changed.items():
-        with pytest.raises(SystemExit, match=r"^p\.json") as stop:
-            check_predictions("p.json", "".join(line + "\n" for line in others), ids, labels)
-        assert "\n" not in stop.value.code, name
 
 
 @given(files=st.dictionaries(st.sampled_from(["a.json", "b.json"]), writable, min_size=1))

@@ -121,7 +121,8 @@ def test_other_data_stop_too(prepared):
     train_bilstm.main()
     lines = Path("tnews/train.json").read_text(encoding="utf-8").splitlines()
     Path("tnews/train.json").write_text("\n".join(lines[1:]), encoding="utf-8")
-    prepare_data.main()
+    with pytest.raises(SystemExit, match=r"model2/: trained on other data than data/ .* \(mv model2 model2-1\)"):
+        prepare_data.main()
     with pytest.raises(SystemExit, match=r"other settings or data \(data "):
         train_bilstm.main()
 
@@ -184,3 +185,19 @@ def test_the_learning_rate_rises_over_a_share_of_the_steps_then_falls(prepared, 
     assert rates[:5] == pytest.approx([0, 2.5e-4, 5e-4, 7.5e-4, 1e-3])
     assert rates[-1] == pytest.approx(1e-3 / 16) and len(rates) == 20
     assert rates[4:] == sorted(rates[4:], reverse=True)
+
+
+def test_a_run_that_failed_in_its_first_epoch_leaves_the_folder_free(prepared, settings):
+    settings(LEARNING_RATE=1.0, OUTPUT=Path("model2"), BATCH_SIZE=8)
+    with pytest.raises(SystemExit, match="lower LEARNING_RATE"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_bilstm, "cross_entropy", lambda *_, **__: torch.full((8,), torch.nan, requires_grad=True))
+        train_bilstm.main()
+    settings(LEARNING_RATE=1e-3)
+    train_bilstm.main()  # obeyed
+    assert len(list(Path("model2").glob("2-*"))) == 1
+
+
+def test_a_link_to_nothing_is_told_before_training(prepared):
+    Path("model2").symlink_to("nowhere")
+    with pytest.raises(SystemExit, match="model2 is a link to nowhere, which is not there"):
+        train_bilstm.main()
