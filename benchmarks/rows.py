@@ -25,7 +25,6 @@ class Row:
 
 
 SEEDS = (42,)  # the one of `make tnews`
-HEADLINES = ["../../unlabelled/headlines.txt"]
 E5 = {"MODEL_NAME": "../../e5-small-zh", "BATCH_SIZE": 64, "LEARNING_RATE": 1e-4, "EPOCHS": 4}
 TEACHERS = ["teacher-42"]
 
