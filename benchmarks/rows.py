@@ -24,8 +24,7 @@ class Row:
         return f"{self.name.replace(' ', '-')}-{seed}"
 
 
-SEEDS = (0, 1, 2)
-HEADLINES = ["../../unlabelled/headlines.txt"]
+SEEDS = (42,)  # the one of `make tnews`
 E5 = {"MODEL_NAME": "../../e5-small-zh", "BATCH_SIZE": 64, "LEARNING_RATE": 1e-4, "EPOCHS": 4}
 TEACHERS = ["teacher-42"]
 
