@@ -50,8 +50,8 @@ def model_files(directory: Path) -> list[Path]:
 
 def model_fingerprint(directory: Path) -> str:
     """A digest of a model's configuration, weights and tokenizer. Raises SystemExit where one cannot be read."""
-    parts = [f"{path.name} {file_fingerprint(path)}\n" for path in model_files(directory)]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+    parts = [f"{path.name} {file_fingerprint(path)}" for path in model_files(directory)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
