@@ -20,7 +20,13 @@ from typing import NamedTuple
 import pytest
 
 # With a wrong path pyhanlp stops at once, in place of downloading 600 MB; huggingface_hub reads its variable once.
-os.environ |= {"HANLP_JAR_PATH": "/missing/hanlp.jar", "HANLP_STATIC_ROOT": "/missing", "HF_HUB_OFFLINE": "1"}
+# One thread each: the tests are small, and two processes of two threads on two cores wait for each other.
+os.environ |= {
+    "OMP_NUM_THREADS": "1",
+    "HANLP_JAR_PATH": "/missing/hanlp.jar",
+    "HANLP_STATIC_ROOT": "/missing",
+    "HF_HUB_OFFLINE": "1",
+}
 
 from java_stub import java_stub  # noqa: F401  a fixture
 from small_set import run_stages, write_tnews
