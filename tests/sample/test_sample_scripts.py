@@ -86,7 +86,7 @@ def test_each_seed_has_a_row_and_the_last_is_the_mean(script, scratch, finished_
     before = {path.name for path in scratch.iterdir()}
     seeds.main()
     head, *rows, mean = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    assert head == ["seed", "teacher", "student alone", "distilled student"]
+    assert head == ["seed", "n-gram model", "teacher", "student alone", "distilled student"]
     assert [row[0] for row in rows] == ["0", "1"] and rows[0] != rows[1]
     columns = list(zip(*rows, strict=True))[1:]
     assert [float(value) for value in mean[1:]] == [
