@@ -68,3 +68,10 @@ def test_what_is_not_the_disks_fault_stays_what_it_is(scratch):
     for error in (RuntimeError("a mistake of ours"), FileNotFoundError(errno.ENOENT, "no such file")):
         with pytest.raises(type(error)), writing(scratch):
             raise error
+
+
+def test_one_process_under_accelerate_launch_says_how_to_get_several(scratch, capsys, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")  # as accelerate launch does
+    with stage(scratch / "out"):
+        pass
+    assert "accelerate launch started one process; for several give it --multi_gpu" in capsys.readouterr().out
