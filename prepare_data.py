@@ -1,7 +1,6 @@
 """Stage 1 of 5: from the raw TNEWS files to normalised sentences, a vocabulary and the student's tokenizer.
 
-Reads   tnews/{labels,train,dev}.json, and tnews/test.json and tnews/test1.0.json where they are (SOURCE); downloads
-        them if tnews/ is missing
+Reads   tnews/ (SOURCE): train, and where they are labels.json, dev, test, test1.0; downloads TNEWS if it is missing
 Writes  data/: the DatasetDict (train, valid: label, sentence; test, test1.0: id, sentence), vocab.txt, label.csv,
         char_table.json, tokenizer/
 
@@ -17,6 +16,7 @@ if __name__ == "__main__":
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas
@@ -29,7 +29,18 @@ from bert_to_bilstm.stages import stage
 from bert_to_bilstm.text.char_table import CharTable, builtin_table, hanlp_table
 from bert_to_bilstm.text.dataset import DATA, DATA_FILES, digests, load_data
 from bert_to_bilstm.text.hanlp import HanLPUnavailable
-from bert_to_bilstm.text.tnews import NEEDED, SPLITS, download, read_labels, read_split
+from bert_to_bilstm.text.tables import SENTENCE_COLUMNS
+from bert_to_bilstm.text.tnews import (
+    SPLITS,
+    collect_labels,
+    download,
+    find_files,
+    hold_out,
+    number_ids,
+    number_rows,
+    read_labels,
+    read_rows,
+)
 from bert_to_bilstm.text.tokenizer import (
     MOST_UNKNOWN,
     choose_minimum_count,
@@ -39,7 +50,11 @@ from bert_to_bilstm.text.tokenizer import (
 )
 from bert_to_bilstm.training.run import different_data, move_away
 
-SOURCE = Path("tnews")  # labels.json, train.json, dev.json and perhaps test sets: TNEWS, or other data in its form
+SOURCE = Path("tnews")  # train and perhaps dev and test, each as .json, .jsonl, .csv, .tsv, .xlsx or .txt, and perhaps
+# labels.json: TNEWS, or data of your own
+SENTENCE_COLUMN = ""  # what the column of the sentences is called; "": sentence, or text
+LABEL_COLUMN = "label"
+SEED = 42  # of what is held out of train where there is no dev
 MINIMUM_COUNT = 0  # times that a token must stand in train to be in the vocabulary; 0: 3 (article: "more than twice"),
 # or 2 where train is so small that much of it would be left out
 MODELS = (Path("model1"), Path("model2"), Path("model3"))  # of stages 2 to 4
@@ -101,16 +116,42 @@ def refuse_others_data() -> None:
     refuse_foreign_files(DATA, DATA_FILES)
 
 
+def read_source(source: Path) -> tuple[pandas.DataFrame, dict[str, dict[str, list]]]:
+    """The classes, and split → its columns; says what it had to make up."""
+    files = find_files(source)
+    sentence = [SENTENCE_COLUMN] if SENTENCE_COLUMN else SENTENCE_COLUMNS
+    labelled: dict[str, Sequence[str]] = {"label": [LABEL_COLUMN], "sentence": sentence}
+    described = source / "labels.json"
+    labels = read_labels(described) if os.path.lexists(described) else None
+    rows = {
+        name: read_rows(path, {"id": ["id"], "sentence": sentence} if name.startswith("test") else labelled)
+        for name, path in files.items()
+    }
+    if labels is None:
+        labels, described = collect_labels(files["train"], rows["train"]), files["train"]
+        print(f"{source}/ has no labels.json: the {len(labels)} labels of {described.name}, sorted, are the classes.")
+    splits = {
+        SPLITS[name]: number_ids(part) if name.startswith("test") else number_rows(part, labels, described)
+        for name, part in rows.items()
+    }
+    if "valid" not in splits:
+        train, splits["valid"] = hold_out(splits["train"], SEED)
+        splits = {"train": train} | {name: columns for name, columns in splits.items() if name != "train"}
+        print(
+            f"{source}/ has no dev: {len(splits['valid']['label']):,} of the {len(rows['train']):,} rows of "
+            f"{files['train'].name}, a tenth of each label, are held out and not trained on."
+        )
+    if untaught := labels.index[~labels["label"].isin(splits["train"]["label"])].tolist():
+        print(f"{files['train']} has no row of label {', '.join(untaught)}: no model will learn to give it.")
+    return labels, splits
+
+
 def prepare() -> None:
     refuse_others_data()
     source = expand(SOURCE)
     if not source.exists():
         download(source)
-    labels = read_labels(source)
-    needed = [name for name in SPLITS if name in NEEDED or os.path.lexists(source / name)]
-    splits = {SPLITS[name]: read_split(source / name, labels) for name in needed}
-    if untaught := labels.index[~labels["label"].isin(splits["train"]["label"])].tolist():
-        print(f"{source}/train.json has no row of label {', '.join(untaught)}: no model will learn to give it.")
+    labels, splits = read_source(source)
     table = read_char_table()  # after the files: a mistake in them is told before a download of 600 MB
     data = DatasetDict({split: normalised(columns, table) for split, columns in splits.items()})
     counts = count_tokens(data["train"]["sentence"])

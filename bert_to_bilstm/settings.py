@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +48,22 @@ RULES = {
     "AUGMENTATIONS": whole(0),
     "AUGMENTATION_SEED": whole(0, 2**32 - 1),
     "BATCH_SIZE": whole(1),
+    "CLASS_WEIGHTS": one_of(None, "balanced"),
     "COST": SWITCH,
     "DROPOUT": number("a number from 0 to below 1", lambda value: 0 <= value < 1),
     "EMBEDDINGS_FROM_TEACHER": SWITCH,
     "EPOCHS": whole(1),
     "EPOCH_SENTENCES": whole(0),
+    "ENGINE": one_of("onnxruntime", "torch"),
     "HARD_LABEL_WEIGHT": PROBABILITY,
+    "KEEP_CHECKPOINTS": replace(whole(0), acts=False),
     "KNOWLEDGE": folder("knowledge"),
+    "LABEL_COLUMN": Rule("the name of a column", lambda value: isinstance(value, str) and bool(value.strip())),
     "LEARNING_RATE": number("a number above 0, at most 1", lambda value: 0 < value <= 1),
     "LOSS": one_of("kl", "mse"),
     "MAX_GRAD_NORM": number("a number above 0, or 0 for none", lambda value: value >= 0),
     "MAX_LENGTH": whole(4),
+    "MINIMUM_CONFIDENCE": PROBABILITY,
     "MINIMUM_COUNT": whole(0),
     "MODEL": Rule('a checkpoint directory, or "" for the best of model3/', lambda value: value == "" or is_path(value)),
     "MODEL_NAME": Rule("the name of a model, or the path of its folder", is_path),
@@ -70,6 +75,7 @@ RULES = {
     "P_POS": PROBABILITY,
     "SCHEDULE": one_of("linear", "cosine", "constant", "constant_with_warmup"),
     "SEED": whole(0, 2**32 - 1),
+    "SENTENCE_COLUMN": Rule('the name of a column, or "" for sentence or text', lambda value: isinstance(value, str)),
     "SOURCE": folder("tnews"),
     "TEACHERS": PATHS,
     "TEMPERATURE": number("a number above 0", lambda value: value > 0),
