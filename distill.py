@@ -23,11 +23,11 @@ from pathlib import Path
 import torch
 from datasets import Dataset, DatasetDict
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss
+from torch.nn.functional import kl_div, log_softmax, mse_loss
 from transformers import get_scheduler, set_seed
 
 from bert_to_bilstm.distillation.labelling import Ensemble, label_transfer_set, neural_teacher, ngram_teacher
-from bert_to_bilstm.distillation.transfer_set import NO_LABEL, gather_transfer_set, with_masks_as
+from bert_to_bilstm.distillation.transfer_set import gather_transfer_set, with_masks_as
 from bert_to_bilstm.files import expand, file_fingerprint
 from bert_to_bilstm.models.bilstm import new_student
 from bert_to_bilstm.models.checkpoints import (
@@ -46,6 +46,7 @@ from bert_to_bilstm.text.dataset import DATA, STUDENT_TOKENIZER, digests, load_d
 from bert_to_bilstm.text.unlabelled import unlabelled_fingerprint
 from bert_to_bilstm.training.batches import make_loader
 from bert_to_bilstm.training.loop import fit
+from bert_to_bilstm.training.losses import NO_LABEL, LabelLoss
 from bert_to_bilstm.training.run import Run, trained_checkpoint
 
 TEACHERS: list[str] = []  # checkpoint directories, such as "model1/3-0.5681" and "model2/5-0.5278", of BERTs and of
@@ -72,6 +73,8 @@ WEIGHT_DECAY = 0.01  # of AdamW
 MAX_GRAD_NORM = 0.0  # 0: gradients are never scaled down; article: none
 EPOCHS = 15  # article: 20
 EPOCH_SENTENCES = 0  # sentences between two checkpoints, 0: all; where others are many, as many as train has suffice
+CLASS_WEIGHTS = None  # of the n-gram model and the hard labels; "balanced": every class counts the same
+KEEP_CHECKPOINTS = 0  # the best ones that stay, beside the last; 0: all
 SEED = 42
 KNOWLEDGE = Path("knowledge")
 OUTPUT = Path("model3")
@@ -96,6 +99,7 @@ def origin_of_knowledge(data: DatasetDict, teachers: list[Path]) -> dict[str, ob
     return {
         "teachers": {str(teacher): model_fingerprint(teacher) for teacher in teachers},
         "ngrams": NGRAM_WEIGHT if NGRAM_TEACHER else None,
+        "ngrams_class_weights": CLASS_WEIGHTS if NGRAM_TEACHER else None,
         "data": digests(data)["data"],
         "char_table": file_fingerprint(DATA / "char_table.json"),
         "unlabelled": {str(path): unlabelled_fingerprint(path) for path in UNLABELLED},
@@ -118,8 +122,8 @@ def load_ensemble(data: DatasetDict, paths: list[Path]) -> Ensemble:
     teachers = [(share, neural_teacher(path, labels)) for path in paths]
     if not NGRAM_TEACHER:
         return Ensemble(teachers)
-    ngrams = train_ngrams(train["sentence"][:], train["label"][:], len(labels))
-    return Ensemble([(NGRAM_WEIGHT, ngram_teacher(ngrams, train)), *teachers], ngrams)
+    ngrams = train_ngrams(train["sentence"][:], train["label"][:], len(labels), CLASS_WEIGHTS)
+    return Ensemble([(NGRAM_WEIGHT, ngram_teacher(ngrams, train, CLASS_WEIGHTS)), *teachers], ngrams)
 
 
 def store_logits(data: DatasetDict, teachers: list[Path], origin: dict[str, object]) -> Dataset:
@@ -130,14 +134,14 @@ def store_logits(data: DatasetDict, teachers: list[Path], origin: dict[str, obje
 
 
 def distillation_loss(
-    loss: str, temperature: float, hard_label_weight: float, logits: Tensor, labels: Tensor
+    loss: str, temperature: float, hard_label_weight: float, hard_loss: LabelLoss, logits: Tensor, labels: Tensor
 ) -> Tensor:
     """The loss (batch,) of logits (batch, classes) against labels (batch, classes + 1): the teacher's logits, the hard
     label.
 
     "mse": the mean squared difference of the logits. "kl": the divergence of the probabilities at `temperature`, times
-    its square, so that the gradients keep their size (Hinton et al. 2015). `hard_label_weight` of it is the
-    cross-entropy with the hard label where there is one.
+    its square, so that the gradients keep their size (Hinton et al. 2015). `hard_label_weight` of it is `hard_loss`,
+    the cross-entropy with the hard label, where there is one.
     """
     teacher, hard = labels[:, :-1], labels[:, -1].long()
     if loss == "mse":
@@ -147,9 +151,7 @@ def distillation_loss(
         soft = temperature**2 * kl_div(ours, theirs, reduction="none", log_target=True).sum(1)
     if not hard_label_weight:
         return soft
-    mixed = (1 - hard_label_weight) * soft + hard_label_weight * cross_entropy(
-        logits, hard, ignore_index=NO_LABEL, reduction="none"
-    )
+    mixed = (1 - hard_label_weight) * soft + hard_label_weight * hard_loss(logits, hard)
     return torch.where(hard == NO_LABEL, soft, mixed)
 
 
@@ -178,7 +180,8 @@ def learn(run: Run, data: DatasetDict, knowledge: Dataset, teacher: Path, shared
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     steps = EPOCHS * len(train_loader)
     schedule = get_scheduler(SCHEDULE, optimizer, round(WARMUP_RATIO * steps), steps)
-    loss_function = partial(distillation_loss, LOSS, TEMPERATURE, HARD_LABEL_WEIGHT)
+    hard_loss = LabelLoss(CLASS_WEIGHTS, data["train"]["label"][:], len(labels))
+    loss_function = partial(distillation_loss, LOSS, TEMPERATURE, HARD_LABEL_WEIGHT, hard_loss)
     fit(run, model, tokenizer, train_loader, valid_loader, optimizer, schedule, loss_function, MAX_GRAD_NORM)
 
 
@@ -188,11 +191,11 @@ def main() -> None:
         data = load_data()
         teachers = find_teachers(data)
         origin = origin_of_knowledge(data, teachers)
-        run = Run(OUTPUT, settings | digests(data) | origin)
+        run = Run(OUTPUT, settings | digests(data) | origin, KEEP_CHECKPOINTS)
         if not run.is_finished():
             shared = find_shared_tokens(teachers[0])  # before the labelling, which takes its time
             learn(run, data, store_logits(data, teachers, origin), teachers[0], shared)
-        export_onnx(best_checkpoint(OUTPUT, "distill.py"))  # of a finished run too, where it is missing
+        export_onnx(best_checkpoint(OUTPUT, "distill.py"), data["valid"])
 
 
 if __name__ == "__main__":

@@ -15,12 +15,10 @@ from bert_to_bilstm.command_line import begin
 if __name__ == "__main__":
     begin("Stage 2 of 5: fine-tune the teacher")
 
-from functools import partial
 from pathlib import Path
 
 import torch
 from datasets import DatasetDict
-from torch.nn.functional import cross_entropy
 from transformers import get_linear_schedule_with_warmup, set_seed
 
 from bert_to_bilstm.models.checkpoints import model_fingerprint
@@ -31,6 +29,7 @@ from bert_to_bilstm.text.dataset import digests, load_char_table, load_data, loa
 from bert_to_bilstm.training.batches import make_loader
 from bert_to_bilstm.training.device import fast_bf16
 from bert_to_bilstm.training.loop import fit
+from bert_to_bilstm.training.losses import LabelLoss
 from bert_to_bilstm.training.run import Run
 
 MODEL_NAME = "bert-base-chinese"  # a name on the hub, or a local folder with a model in it
@@ -42,6 +41,8 @@ WARMUP_RATIO = 0.1  # of all steps, from 0, then down to 0; article: 5,000 steps
 WEIGHT_DECAY = 0.01  # not of biases and LayerNorms
 MAX_GRAD_NORM = 1.0  # longer gradients are scaled down to it, as in BERT's own code; article: never
 EPOCHS = 3  # article: 10, whose best were 3 and 4
+CLASS_WEIGHTS = None  # or "balanced": every class counts the same, however rare it is
+KEEP_CHECKPOINTS = 0  # the best ones that stay, beside the last; 0: all
 SEED = 42
 OUTPUT = Path("model1")
 
@@ -61,7 +62,7 @@ def train(run: Run, data: DatasetDict) -> None:
     optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, fused=True)
     steps = EPOCHS * len(train_loader)
     schedule = get_linear_schedule_with_warmup(optimizer, round(WARMUP_RATIO * steps), steps)
-    loss_function = partial(cross_entropy, reduction="none")
+    loss_function = LabelLoss(CLASS_WEIGHTS, train["label"][:], len(load_labels()))
     fit(run, model, tokenizer, train_loader, valid_loader, optimizer, schedule, loss_function, MAX_GRAD_NORM)
 
 
@@ -69,7 +70,8 @@ def main() -> None:
     settings = settings_of(globals())
     with stage(OUTPUT, then="train_bilstm.py"):
         data = load_data()
-        run = Run(OUTPUT, settings | digests(data) | {"model": model_fingerprint(find_pretrained(MODEL_NAME))})
+        model = model_fingerprint(find_pretrained(MODEL_NAME))
+        run = Run(OUTPUT, settings | digests(data) | {"model": model}, KEEP_CHECKPOINTS)
         if not run.is_finished():
             train(run, data)
 

@@ -1,10 +1,11 @@
-"""Stage 5 of 5: predicts CLUE's test sets, in the form in which CLUE wants them, or any lines of text.
+"""Stage 5 of 5: predicts CLUE's test sets, in the form in which CLUE wants them, or a table, or any lines of text.
 
-Reads   data/ (stage 1) and the best checkpoint of model3/ (stage 4)
+Reads   the best checkpoint of model3/ (stage 4), for the test sets also data/ (stage 1)
 Writes  tnews11_predict.json (test.json, version 1.1) and tnews10_predict.json (test1.0.json), one
         {"id": 0, "label": "108"} a line, in the order of the test set, and both in clue_submission.zip
 
     python predict_test.py
+    python predict_test.py headlines.csv            # or .tsv, .xlsx, .jsonl, .txt → headlines.predictions.csv
     python predict_test.py - < headlines.txt        # a headline a line → label, description, confidence, by tabs
 """
 
@@ -16,27 +17,39 @@ if __name__ == "__main__":
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BufferedReader
+from itertools import chain, islice
 from pathlib import Path
-from typing import cast
+from typing import Any, NamedTuple, cast
 
+import numpy as np
+import pandas
+import torch
 from datasets import DatasetDict
-from torch import Tensor
+from tqdm import tqdm
 
-from bert_to_bilstm.files import expand, refuse_in_the_way, write_text
-from bert_to_bilstm.models.checkpoints import load_classifier
+from bert_to_bilstm.files import expand, new_file, refuse_in_the_way, write_text
+from bert_to_bilstm.models.bilstm import BiLSTMForSequenceClassification
+from bert_to_bilstm.models.checkpoints import EXPORTED, load_classifier
+from bert_to_bilstm.outputs.classify import Classifier
 from bert_to_bilstm.outputs.clue import check_predictions, write_submission
+from bert_to_bilstm.outputs.spreadsheet import BOM, as_csv
 from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import is_first_process, print_utf8, quiet_libraries, stage
 from bert_to_bilstm.text.dataset import digests, load_data, load_labels
+from bert_to_bilstm.text.tables import SENTENCE_COLUMNS, as_text, count_rows, find_column, read_records
 from bert_to_bilstm.training.prediction import predict_logits
 from bert_to_bilstm.training.run import trained_checkpoint
 
 MODEL = ""  # any checkpoint directory, the teacher's too, such as "model1/3-0.5681"; "": the best one of model3/
+ENGINE = "onnxruntime"  # runs a student's model.int8.onnx; or "torch", as for a teacher
+SENTENCE_COLUMN = ""  # of a table; "": sentence, or text
+MINIMUM_CONFIDENCE = 0.0  # a less sure answer is left empty; report.py shows how many those are and how right
 BATCH_SIZE = 256
 READ = 65_536  # bytes of standard input at a time
 LONGEST_LINE = 1_000_000  # bytes
+ROWS = 2048  # of a table that are in memory at a time
 OUTPUTS = {"test": Path("tnews11_predict.json"), "test1.0": Path("tnews10_predict.json")}
 SOURCES = {"test": "test.json", "test1.0": "test1.0.json"}
 SUBMISSION = Path("clue_submission.zip")
@@ -49,19 +62,48 @@ def find_model(data: DatasetDict | None = None) -> Path:
     return trained_checkpoint(Path("model3"), "distill.py", digests(data) if data else None)
 
 
+class Predictor(NamedTuple):
+    """A model that is ready to predict: sentences → probabilities (sentence, class), and what its classes are."""
+
+    probabilities: Callable[[list[str]], np.ndarray]
+    labels: list[str]
+    descriptions: list[str]
+
+
+def load_predictor(directory: Path, labels: dict[int, str] | None = None) -> Predictor:
+    """The model of a checkpoint directory, as ENGINE says; says so where it has to be torch.
+
+    Raises SystemExit where there is none, or one of other classes than `labels` (None: of any).
+    """
+    model, tokenizer = load_classifier(directory, labels)
+    names = [str(label) for _, label in sorted(cast(dict, model.config.id2label).items())]
+    described = getattr(model.config, "label_descriptions", None) or {}
+    descriptions = [described.get(name, "") for name in names]
+    if ENGINE == "onnxruntime" and isinstance(model, BiLSTMForSequenceClassification):
+        if all((directory / name).exists() for name in EXPORTED):
+            return Predictor(Classifier(directory, torch.get_num_threads()).probabilities, names, descriptions)
+        print(f"{directory} has no model.int8.onnx, as the best have: predicting with torch.", file=sys.stderr)
+
+    def probabilities(sentences: list[str]) -> np.ndarray:
+        return predict_logits(model, tokenizer, sentences, BATCH_SIZE).softmax(1).numpy()
+
+    return Predictor(probabilities, names, descriptions)
+
+
 def predict_test_sets() -> None:
     """Writes the prediction files and the zip, all of them checked first."""
     refuse_in_the_way([*OUTPUTS.values(), SUBMISSION], [])
     data, labels = load_data(), load_labels()
     splits = [split for split in OUTPUTS if split in data]
     if not splits:
-        raise SystemExit("data/ has no test set: put test.json into tnews/ and run python prepare_data.py again.")
+        print("data/ has no test set to predict; python predict_test.py headlines.csv predicts a table.")
+        return
     directory = find_model(data)
-    model, tokenizer = load_classifier(directory, labels)
+    predictor = load_predictor(directory, labels)
     texts = {}
     for split in splits:
-        logits = predict_logits(model, tokenizer, data[split]["sentence"][:], BATCH_SIZE)
-        predictions = [labels[number] for number in logits.argmax(1).tolist()]
+        best = predictor.probabilities(data[split]["sentence"][:]).argmax(1)
+        predictions = [labels[number] for number in best.tolist()]
         ids = data[split]["id"][:]
         rows = [{"id": number, "label": label} for number, label in zip(ids, predictions, strict=True)]
         check_predictions(OUTPUTS[split].name, rows, ids, labels.values())
@@ -109,15 +151,63 @@ def predict_lines(stream: BufferedReader) -> None:
     """Prints label, description and confidence of every line of `stream`, with tabs between; of a blank line, only
     the tabs.
     """
-    model, tokenizer = load_classifier(find_model())
-    labels = cast(dict[int, str], model.config.id2label)
-    descriptions = getattr(model.config, "label_descriptions", {})
+    predictor = load_predictor(find_model())
     for texts in read_batches(stream):
-        logits = predict_logits(model, tokenizer, texts, BATCH_SIZE)
-        for text, confidence, number in zip(texts, *map(Tensor.tolist, logits.softmax(1).max(1)), strict=True):
-            answer = (labels[number], descriptions.get(labels[number], ""), f"{confidence:.4f}")
-            print(*(answer if text else ("", "", "")), sep="\t")
+        for text, answer in zip(texts, answers(predictor, texts).itertuples(index=False), strict=True):
+            print(*(answer.label, answer.description, f"{answer.confidence:.4f}" if text else ""), sep="\t")
         sys.stdout.flush()
+
+
+def answers(predictor: Predictor, texts: list[str]) -> pandas.DataFrame:
+    """A row a text: its label, description and confidence, and the second and third best label with theirs.
+
+    The first is empty where it is less sure than MINIMUM_CONFIDENCE, all are where there is no text.
+    """
+    rows = predictor.probabilities(texts)
+    order = np.argsort(-rows, axis=1, kind="stable")
+    table: dict[str, Any] = {}
+    for place, name in enumerate(["label", "second", "third"][: rows.shape[1]]):
+        best = order[:, place]
+        table[name] = np.array(predictor.labels, dtype=object)[best]
+        if name == "label":
+            table["description"] = np.array(predictor.descriptions, dtype=object)[best]
+        confidence = "confidence" if name == "label" else f"{name}_confidence"
+        table[confidence] = np.take_along_axis(rows, best[:, None], axis=1)[:, 0]
+    result = pandas.DataFrame(table)
+    result.loc[result["confidence"] < MINIMUM_CONFIDENCE, ["label", "description"]] = ""
+    blank = [not text.strip() for text in texts]
+    for column in result:
+        result.loc[blank, column] = None if "confidence" in column else ""
+    return result
+
+
+def predict_table(path: Path) -> None:
+    """Writes the rows of a table with the answers beside them to {name}.predictions.csv: Excel opens it."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SystemExit(f"one process predicts a table: run python predict_test.py {path}, without accelerate launch.")
+    output = path.with_name(f"{path.stem}.predictions.csv")
+    refuse_in_the_way([output], [])
+    records = read_records(path)
+    first = next(records)  # a table that cannot be read is told before the model is loaded
+    column = find_column(
+        first[0], first[1], [SENTENCE_COLUMN] if SENTENCE_COLUMN else SENTENCE_COLUMNS, "SENTENCE_COLUMN"
+    )
+    directory = find_model()
+    predictor = load_predictor(directory)
+    rows = (record for _, record in chain([first], records))
+    header: list[str] = []
+    with new_file(output) as file, tqdm(total=count_rows(path), desc=f"{path}", unit=" rows") as bar:
+        while part := list(islice(rows, ROWS)):
+            table = pandas.DataFrame(part, dtype=object).fillna("").map(as_text)
+            header = header or list(table.columns)
+            table = table.reindex(columns=header, fill_value="")
+            found = answers(predictor, table[column].tolist())
+            found.columns = [f"predicted_{name}" if name in header else name for name in found.columns]
+            text = as_csv(pandas.concat([table, found], axis=1), header=not bar.n)
+            file.write((text if bar.n else BOM + text).encode("utf-8"))
+            bar.update(len(part))
+        number = bar.n
+    print(f"{output}: {number:,} rows, predicted by {directory}")
 
 
 def main(arguments: Sequence[str] = ()) -> None:
@@ -125,6 +215,10 @@ def main(arguments: Sequence[str] = ()) -> None:
     if not arguments:
         with stage(SUBMISSION, then="report.py"):
             predict_test_sets()
+    elif len(arguments) == 1 and not arguments[0].startswith("-"):
+        path = expand(arguments[0])
+        with stage(path.with_name(f"{path.stem}.predictions.csv")):
+            predict_table(path)
     elif list(arguments) == ["-"]:
         quiet_libraries()
         print_utf8()
@@ -135,7 +229,10 @@ def main(arguments: Sequence[str] = ()) -> None:
         except KeyboardInterrupt:
             raise SystemExit(130) from None  # as the shell has it
     else:
-        raise SystemExit("python predict_test.py predicts the test sets, python predict_test.py - standard input.")
+        raise SystemExit(
+            "python predict_test.py predicts the test sets, python predict_test.py headlines.csv a table, "
+            "python predict_test.py - standard input."
+        )
 
 
 if __name__ == "__main__":

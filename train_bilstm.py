@@ -13,21 +13,21 @@ from bert_to_bilstm.command_line import begin
 if __name__ == "__main__":
     begin("Stage 3 of 5: train the student alone, on the labels")
 
-from functools import partial
 from pathlib import Path
 
 import torch
 from datasets import DatasetDict
-from torch.nn.functional import cross_entropy
 from transformers import get_scheduler, set_seed
 
 from bert_to_bilstm.models.bilstm import new_student
-from bert_to_bilstm.models.checkpoints import load_tokenizer
+from bert_to_bilstm.models.checkpoints import best_checkpoint, load_tokenizer
+from bert_to_bilstm.outputs.onnx_export import export_onnx
 from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import stage
 from bert_to_bilstm.text.dataset import STUDENT_TOKENIZER, digests, load_data, load_descriptions, load_labels
 from bert_to_bilstm.training.batches import make_loader
 from bert_to_bilstm.training.loop import fit
+from bert_to_bilstm.training.losses import LabelLoss
 from bert_to_bilstm.training.run import Run
 
 BATCH_SIZE = 128  # of all processes together; article: 16
@@ -38,6 +38,8 @@ WEIGHT_DECAY = 0.01  # of AdamW
 MAX_GRAD_NORM = 0.0  # 0: gradients are never scaled down; article: none
 DROPOUT = 0.4  # of the embeddings and of the final states; article: none
 EPOCHS = 15  # article: 50
+CLASS_WEIGHTS = None  # or "balanced": every class counts the same, however rare it is
+KEEP_CHECKPOINTS = 0  # the best ones that stay, beside the last; 0: all
 SEED = 42
 OUTPUT = Path("model2")
 
@@ -52,7 +54,7 @@ def train(run: Run, data: DatasetDict) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     steps = EPOCHS * len(train_loader)
     schedule = get_scheduler(SCHEDULE, optimizer, round(WARMUP_RATIO * steps), steps)
-    loss_function = partial(cross_entropy, reduction="none")
+    loss_function = LabelLoss(CLASS_WEIGHTS, train["label"][:], len(load_labels()))
     fit(run, model, tokenizer, train_loader, valid_loader, optimizer, schedule, loss_function, MAX_GRAD_NORM)
 
 
@@ -60,9 +62,10 @@ def main() -> None:
     settings = settings_of(globals())
     with stage(OUTPUT, then="distill.py"):
         data = load_data()
-        run = Run(OUTPUT, settings | digests(data))
+        run = Run(OUTPUT, settings | digests(data), KEEP_CHECKPOINTS)
         if not run.is_finished():
             train(run, data)
+        export_onnx(best_checkpoint(OUTPUT, "train_bilstm.py"), data["valid"])
 
 
 if __name__ == "__main__":

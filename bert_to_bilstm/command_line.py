@@ -16,7 +16,7 @@ NEEDED = ("torch", "transformers", "datasets", "accelerate", "pandas")  # if the
 
 
 def begin(title: str, takes_arguments: bool = False) -> None:
-    """Prints `title`, but where arguments are given: who pipes text through wants nothing else.
+    """Prints `title`, but where the argument is `-`: who pipes text through wants nothing else.
 
     Raises SystemExit for arguments where there are none to give, and where a package is missing.
     """
@@ -29,7 +29,7 @@ def begin(title: str, takes_arguments: bool = False) -> None:
             f"the package {missing[0]} is not installed for {sys.executable}: run .venv/bin/python {script.name}, or "
             f"{sys.executable} -m pip install -r requirements.txt."
         )
-    if not sys.argv[1:] and os.environ.get("RANK", "0") == "0":
+    if sys.argv[1:] != ["-"] and os.environ.get("RANK", "0") == "0":
         print(f"{title}; loading the libraries ...", file=sys.stderr, flush=True)
 
 

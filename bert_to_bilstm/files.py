@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 GOES_ON = "the same command, given again, goes on with what is whole so far"
 LFS_POINTER = b"version https://git-lfs.github.com/"
@@ -121,8 +121,9 @@ def refuse_in_the_way(files: Iterable[Path], directories: Iterable[Path]) -> Non
             raise SystemExit(f"{path} is a file where a directory is to be written: move it away.")
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes `content` to `path` under a temporary name, then renames it.
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Yields a file with a temporary name that takes the place of `path` when the block ends without an error.
 
     Raises SystemExit where the disk is full or may not be written to.
     """
@@ -130,10 +131,17 @@ def write_bytes(path: Path, content: bytes) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_bytes(content)
+            with open(temporary, "wb") as file:
+                yield file
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes `content` to `path` under a temporary name, then renames it."""
+    with new_file(path) as file:
+        file.write(content)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pandas
 import pytest
 from conftest import ROOT
 from datasets import DatasetDict, load_from_disk
@@ -97,7 +98,98 @@ def test_the_teacher_reads_what_stage_1_would_have_made_of_a_line(label_lines, m
 
 def test_an_unknown_argument_says_what_there_is(scratch):
     with pytest.raises(SystemExit, match=r"predict_test\.py - standard input"):
-        predict_test.main(["headlines.txt"])
+        predict_test.main(["--help"])
+
+
+TABLE = pandas.DataFrame({"id": ["007", "@SUM(A1)", "x"], "Text": [*HEADLINES[:2], ""], "label": ["109", "", "-1"]})
+
+
+def predict(table: Path) -> pandas.DataFrame:
+    predict_test.main([str(table)])
+    output = table.with_name(f"{table.stem}.predictions.csv")
+    assert output.read_bytes().startswith(b"\xef\xbb\xbf")  # for Excel
+    return pandas.read_csv(output, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.csv", lambda path: TABLE.to_csv(path, index=False)),
+        ("b.csv", lambda path: TABLE.to_csv(path, index=False, encoding="gb18030")),
+        ("c.tsv", lambda path: TABLE.to_csv(path, index=False, sep="\t")),
+        ("d.xlsx", lambda path: TABLE.to_excel(path, index=False)),
+        ("e.jsonl", lambda path: TABLE.to_json(path, orient="records", lines=True)),
+    ],
+)
+def test_a_table_keeps_its_columns_and_gets_the_answers_beside_them(
+    finished, tmp_path, capsys, label_lines, name, write
+):
+    write(tmp_path / name)
+    found = predict(tmp_path / name)
+    assert found["id"].tolist() == ["007", "'@SUM(A1)", "x"]  # no formula runs
+    assert found["Text"].tolist() == TABLE["Text"].tolist()
+    assert found["label"].tolist() == ["109", "", "-1"]  # the table's own
+    lines = [line.split("\t") for line in label_lines("\n".join(TABLE["Text"]).encode() + b"\n")]
+    assert found[["predicted_label", "description", "confidence"]].values.tolist() == lines
+    assert set(found.loc[0, ["predicted_label", "second", "third"]]) == {"100", "103", "109"}
+    assert sum(found.loc[0, ["confidence", "second_confidence", "third_confidence"]].astype(float)) == pytest.approx(
+        1, abs=2e-4
+    )
+    assert found.loc[2, "confidence"] == found.loc[2, "second"] == ""  # there is nothing to answer
+
+
+def test_a_text_file_is_a_table_of_sentences(finished, tmp_path):
+    (tmp_path / "headlines.txt").write_text("\n".join(HEADLINES), encoding="utf-8")
+    found = predict(tmp_path / "headlines.txt")
+    assert found["sentence"].tolist() == HEADLINES
+    assert list(found.columns)[1:4] == ["label", "description", "confidence"]
+
+
+def test_an_answer_that_is_not_sure_enough_is_left_empty(finished, tmp_path, monkeypatch):
+    TABLE.to_csv(tmp_path / "a.csv", index=False)
+    sure = predict(tmp_path / "a.csv")["confidence"][:2].astype(float)
+    monkeypatch.setattr(predict_test, "MINIMUM_CONFIDENCE", float(sure.mean()))
+    found = predict(tmp_path / "a.csv")
+    assert (found["predicted_label"][:2] == "").tolist() == (sure < sure.mean()).tolist()
+    assert found["confidence"][:2].astype(float).tolist() == sure.tolist()
+
+
+def test_torch_gives_the_same_answers(label_lines, monkeypatch):
+    text = "\n".join(HEADLINES).encode()
+    quick = [line.split("\t") for line in label_lines(text)]
+    monkeypatch.setattr(predict_test, "ENGINE", "torch")
+    for (label, _, confidence), (expected, _, by_torch) in zip(
+        quick, (line.split("\t") for line in label_lines(text)), strict=True
+    ):
+        assert label == expected and float(confidence) == pytest.approx(float(by_torch), abs=0.05)
+
+
+def test_a_student_without_the_small_model_predicts_with_torch_and_says_so(finished, label_lines, monkeypatch, capsys):
+    others = [path for path in Path("model3").glob("*-0.*") if not (path / "model.int8.onnx").exists()]
+    monkeypatch.setattr(predict_test, "MODEL", str(others[0]))
+    predict_test.predict_lines(io.BytesIO(HEADLINES[0].encode()))
+    assert "has no model.int8.onnx" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.csv",
+            "headline\n今天\n",
+            "no 'sentence' or 'text' among 'headline': name it so, or name it in SENTENCE_COLUMN",
+        ),
+        ("a.pdf", "%PDF", "a.pdf is not called .json, .jsonl, .csv"),
+        ("a.xlsx", "text", "no readable Excel file"),
+        ("a.csv", "", "is empty"),
+    ],
+)
+def test_a_table_that_cannot_be_read_leaves_nothing(finished, tmp_path, name, content, message):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(SystemExit) as stop:
+        predict_test.main([str(tmp_path / name)])
+    assert message in stop.value.code
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_the_zip_holds_both_prediction_files(finished):

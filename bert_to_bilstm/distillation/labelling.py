@@ -48,10 +48,10 @@ def neural_teacher(directory: Path, labels: dict[int, str]) -> Teacher:
     return lambda sentences: predict_logits(model, tokenizer, with_masks_as(mask, sentences), BATCH_SIZE)
 
 
-def ngram_teacher(model: NgramClassifier, data: Dataset) -> Teacher:
-    """The n-gram model, which was trained on the rows of `data`, ready to label these and others."""
+def ngram_teacher(model: NgramClassifier, data: Dataset, class_weights: str | None) -> Teacher:
+    """The n-gram model, trained on the rows of `data` with `class_weights`, ready to label these and others."""
     sentences = data["sentence"][:]
-    known = dict(zip(sentences, train_logits(model, sentences, data["label"][:]), strict=True))
+    known = dict(zip(sentences, train_logits(model, sentences, data["label"][:], class_weights), strict=True))
 
     def logits(sentences: list[str]) -> Tensor:
         fitted = model.predict_logits(sentences)

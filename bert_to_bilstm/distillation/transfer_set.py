@@ -10,8 +10,8 @@ from bert_to_bilstm.stages import say
 from bert_to_bilstm.text.augmentation import MASK, Augmenter, augment, tag_words
 from bert_to_bilstm.text.dataset import load_char_table
 from bert_to_bilstm.text.unlabelled import read_unlabelled
+from bert_to_bilstm.training.losses import NO_LABEL
 
-NO_LABEL = -100  # what torch's cross-entropy passes over
 FEATURES = Features({"sentence": Value("string"), "source": Value("string"), "hard_label": Value("int64")})
 
 

@@ -22,7 +22,8 @@ LARGEST = 1_000_000  # tokens; a tokenizer without a limit has a larger one
 class BiLSTMConfig(PretrainedConfig):
     """`vocab_size` counts every token, those added later too: `len(tokenizer)`.
 
-    `label_descriptions`: original label → what it means.
+    `label_descriptions`: original label → what it means. `calibration_temperature`: what the logits are divided by
+    when the model predicts, so that its probability says how often it is right (Guo et al. 2017, arXiv 1706.04599).
     """
 
     model_type = "bilstm"
@@ -37,6 +38,7 @@ class BiLSTMConfig(PretrainedConfig):
         unk_token_id: int = 1,
         max_position_embeddings: int | None = None,
         label_descriptions: dict[str, str] | None = None,
+        calibration_temperature: float = 1.0,
         **kwargs: object,
     ) -> None:
         self.vocab_size = vocab_size
@@ -47,6 +49,7 @@ class BiLSTMConfig(PretrainedConfig):
         self.unk_token_id = unk_token_id
         self.max_position_embeddings = max_position_embeddings  # tokens that are read of a text; None: all
         self.label_descriptions = label_descriptions or {}
+        self.calibration_temperature = calibration_temperature
         super().__init__(**kwargs)  # type: ignore[arg-type]  # whatever else a configuration has
 
 
@@ -115,6 +118,8 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
         with torch.autocast(features.device.type, enabled=False):  # in bf16 two classes would often be equal
             weight, bias = self.classifier.weight.float(), self.classifier.bias.float()
             logits = linear(features.float(), weight, bias)  # (batch, classes)
+        if not self.training:
+            logits = logits / self.config.calibration_temperature
         loss = None if labels is None else cross_entropy(logits, labels)
         output = SequenceClassifierOutput(loss=loss, logits=logits)
         return output.to_tuple() if return_dict is False else output

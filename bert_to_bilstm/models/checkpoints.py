@@ -23,6 +23,7 @@ from bert_to_bilstm.files import file_fingerprint, first_line, refuse_lfs_pointe
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")  # whole, or in parts
 TOKENIZER = ("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model")
 MODEL_FILES = ("config.json", *WEIGHTS, *TOKENIZER)  # of a model's folder, those that say what it answers
+EXPORTED = ("model.onnx", "classify.py", "model.int8.onnx")  # of a student; the last is written last
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")  # suffixes of weights that torch pickled
 
 

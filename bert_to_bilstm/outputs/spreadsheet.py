@@ -7,15 +7,25 @@ import pandas
 
 from bert_to_bilstm.files import write_text
 
-FORMULA = re.compile(r"[=+\-@\t\r]")  # what a cell begins with that a spreadsheet would compute
+BOM = "\ufeff"  # by which Excel knows UTF-8
+FORMULA = re.compile(r"(?![+-]?[\d.]+$)[=+\-@\t\r]")  # begins what a spreadsheet would compute; a number is none
 
 
-def write_table(path: Path, table: pandas.DataFrame) -> None:
-    """Writes a CSV file that Excel opens as UTF-8, and none of whose texts runs as a formula: those get a `'` in front.
+def as_csv(table: pandas.DataFrame, header: bool = True) -> str:
+    """The table without its index. No text of it, nor a header, runs as a formula: those get a `'` in front.
 
     https://owasp.org/www-community/attacks/CSV_Injection
     """
-    safe = table.reset_index() if table.index.name else table.reset_index(names="")
-    texts = safe.select_dtypes(exclude="number").columns
-    safe[texts] = safe[texts].map(lambda cell: f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell)
-    write_text(path, "\ufeff" + safe.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+    texts = table.select_dtypes(exclude="number").columns
+    safe = table.assign(**{name: table[name].map(as_data) for name in texts}).rename(columns=as_data)
+    return safe.to_csv(index=False, header=header, float_format="%.4f", lineterminator="\n")
+
+
+def as_data(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+
+
+def write_table(path: Path, table: pandas.DataFrame) -> None:
+    """Writes a CSV file that Excel opens as UTF-8, the index its first column."""
+    named = table.reset_index() if table.index.name else table.reset_index(names="")
+    write_text(path, BOM + as_csv(named))

@@ -9,16 +9,18 @@ from collections.abc import Callable
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.functional.classification import multiclass_accuracy
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bert_to_bilstm.outputs.model_card import model_card
 from bert_to_bilstm.stages import say
 from bert_to_bilstm.training.batches import LengthGroupedBatches
+from bert_to_bilstm.training.calibration import best_temperature
 from bert_to_bilstm.training.device import make_accelerator, release_memory
 from bert_to_bilstm.training.run import HISTORY_COLUMNS, Run
 
@@ -59,6 +61,7 @@ def fit(
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         run.start(accelerator)
+        say(run.describe_size(sum(weights.numel() * weights.element_size() for weights in trained.parameters())))
     try:
         for epoch in range(len(history) + 1, run.epochs + 1):
             started = time.perf_counter()
@@ -74,7 +77,12 @@ def fit(
                     accelerator, model, train_loader, optimizer, schedule, loss_function, max_grad_norm, bar
                 )
                 seconds = time.perf_counter() - started
-                valid_accuracy = validate(accelerator, trained, valid_loader)
+                logits, labels = validate(accelerator, trained, valid_loader)
+                valid_accuracy = multiclass_accuracy(
+                    logits, labels, num_classes=trained.config.num_labels, average="micro"
+                ).item()
+                if hasattr(trained.config, "calibration_temperature"):  # the student
+                    trained.config.calibration_temperature = best_temperature(logits, labels)
                 bar.set_postfix(loss=f"{train_loss:.4f}", accuracy=f"{valid_accuracy:.4f}")
             speed = batches.epoch_size / seconds
             row = (epoch, f"{train_loss:.6f}", f"{valid_accuracy:.4f}", f"{seconds:.1f}", f"{speed:.1f}")
@@ -136,12 +144,16 @@ def train_epoch(
     return (accelerator.reduce(loss_sum, "sum") / samples).item()
 
 
-def validate(accelerator: Accelerator, model: PreTrainedModel, loader: DataLoader) -> float:
-    """The accuracy on `loader`, every sample counted once over all processes."""
+def validate(accelerator: Accelerator, model: PreTrainedModel, loader: DataLoader) -> tuple[Tensor, Tensor]:
+    """Logits (sentence, class), not calibrated, and labels (sentence,) of `loader`, on the CPU, of all processes."""
     model.eval()
-    accuracy = MulticlassAccuracy(model.config.num_labels, average="micro").to(accelerator.device)
+    if hasattr(model.config, "calibration_temperature"):
+        model.config.calibration_temperature = 1.0
+    logits, truth = [], []
     with torch.inference_mode(), accelerator.autocast():
         for batch in loader:
             labels, _, mine = batch.pop("labels"), batch.pop("batch_size"), batch.pop("rows")
-            accuracy.update(model(**batch).logits[:mine], labels[:mine])
-    return accuracy.compute().item()  # of all processes together
+            logits.append(model(**batch).logits[:mine].float())
+            truth.append(labels[:mine])
+    parts = gather_object([(torch.cat(logits).cpu(), torch.cat(truth).cpu())])
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])

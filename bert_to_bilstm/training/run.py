@@ -17,8 +17,17 @@ from accelerate.optimizer import AcceleratedOptimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bert_to_bilstm.files import first_line, new_directory, read_json, refuse_in_the_way, umask, write_text, writing
-from bert_to_bilstm.models.checkpoints import best_checkpoint, checkpoints, save_tokenizer
+from bert_to_bilstm.files import (
+    first_line,
+    new_directory,
+    read_json,
+    refuse_in_the_way,
+    remove_files,
+    umask,
+    write_text,
+    writing,
+)
+from bert_to_bilstm.models.checkpoints import EXPORTED, MODEL_FILES, best_checkpoint, checkpoints, save_tokenizer
 from bert_to_bilstm.outputs.plots import draw_history
 from bert_to_bilstm.stages import say
 
@@ -32,6 +41,7 @@ class Run:
 
     directory: Path
     settings: dict[str, Any]
+    keep: int = 0  # how many checkpoints stay, the best ones, beside the last; 0: all
 
     @property
     def epochs(self) -> int:
@@ -73,8 +83,9 @@ class Run:
             )
         if len(read_history(self.directory)) < self.epochs:
             return False
+        self.remove_checkpoints()  # of a run that was killed just before it did so
         if not self.can_be_extended:
-            remove_states(self.directory)  # of a run that was killed just before it did so
+            remove_states(self.directory)
         say(f"{self.directory}/ is finished with these settings and this data; nothing to do.")
         return True
 
@@ -129,7 +140,7 @@ class Run:
         run is finished.
         """
         epoch, accuracy = history[-1]["epoch"], history[-1]["valid_accuracy"]
-        with new_directory(self.directory / f"{epoch}-{accuracy}", ["model.onnx"]) as checkpoint:
+        with new_directory(self.directory / f"{epoch}-{accuracy}", EXPORTED) as checkpoint:
             model.save_pretrained(checkpoint)
             save_tokenizer(tokenizer, checkpoint)
             for path in checkpoint.iterdir():
@@ -144,6 +155,24 @@ class Run:
         table = pandas.DataFrame(history, columns=HISTORY_COLUMNS)
         write_text(self.directory / "history.csv", table.to_csv(index=False, lineterminator="\n"))
         remove_states(self.directory, "" if finished else f"state-{epoch}")
+        self.remove_checkpoints()
+
+    def describe_size(self, bytes_of_weights: int) -> str:
+        """What the run will leave on disk, in a sentence."""
+        kept = self.epochs if self.keep == 0 else min(self.epochs, self.keep + 1)
+        size = bytes_of_weights / 1e6
+        return (
+            f"{self.directory}/ will take {kept * size:,.0f} MB: {kept} checkpoints of {size:,.0f} MB "
+            f"(KEEP_CHECKPOINTS); {3 * size:,.0f} MB more while it trains."
+        )
+
+    def remove_checkpoints(self) -> None:
+        """Removes those that are neither among the `keep` best nor the last, and nothing that stands beside them."""
+        found = checkpoints(self.directory)
+        best = sorted(found, key=lambda checkpoint: checkpoint[1], reverse=True)[: self.keep]  # earlier ones first
+        for checkpoint in found[:-1] if self.keep else []:
+            if checkpoint not in best:
+                remove_files(checkpoint[2], (*MODEL_FILES, *EXPORTED, "README.md", "bilstm.py"))
 
     def conclude(self, history: list[dict]) -> Path:
         """Links `best` to the best checkpoint, and says where it is; returns its path."""

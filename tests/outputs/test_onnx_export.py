@@ -1,12 +1,20 @@
-"""model.onnx in onnxruntime: the answers of the checkpoint that it lies in, for batches and lengths of any size."""
+"""The student in onnxruntime: it answers as the checkpoint that it lies in, for batches and lengths of any size."""
+
+import shutil
+import subprocess
+import venv
+from importlib.metadata import version
 
 import numpy
 import onnxruntime
 import pytest
 import torch
+from datasets import load_from_disk
 
-from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
+from bert_to_bilstm.models.checkpoints import EXPORTED, best_checkpoint, load_classifier
+from bert_to_bilstm.outputs.classify import Classifier
 from bert_to_bilstm.outputs.onnx_export import export_onnx
+from bert_to_bilstm.training.prediction import predict_logits
 
 
 @pytest.mark.parametrize(
@@ -31,16 +39,49 @@ def test_logits_are_those_of_pytorch(finished_run, headlines):
     numpy.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
-def test_the_best_student_alone_has_it_and_it_tells_nothing_of_this_machine(finished_run):
-    files = list(finished_run.glob("model*/*-*/model.onnx"))
-    assert [path.parent for path in files] == [best_checkpoint(finished_run / "model3", "")]
-    content = files[0].read_bytes()
-    assert b"site-packages" not in content and b"bilstm.py" not in content
+def test_the_best_students_have_it_and_it_tells_nothing_of_this_machine(finished_run):
+    files = set(finished_run.glob("model*/*-*/model*.onnx"))
+    best = [best_checkpoint(finished_run / model, "") for model in ("model2", "model3")]
+    assert files == {path / name for path in best for name in ("model.onnx", "model.int8.onnx")}
+    for content in (path.read_bytes() for path in files):
+        assert b"site-packages" not in content and b"bilstm.py" not in content
 
 
-def test_it_is_made_again_with_the_same_bytes_where_it_is_missing(finished_run):
+def test_they_are_made_again_with_the_same_bytes_where_one_is_missing(finished_run):
     checkpoint = best_checkpoint(finished_run / "model3", "")
-    content = (checkpoint / "model.onnx").read_bytes()
-    (checkpoint / "model.onnx").unlink()
-    export_onnx(checkpoint)
-    assert (checkpoint / "model.onnx").read_bytes() == content
+    contents = {name: (checkpoint / name).read_bytes() for name in (*EXPORTED, "README.md")}
+    (checkpoint / "model.int8.onnx").unlink()
+    export_onnx(checkpoint, load_from_disk(finished_run / "data")["valid"])
+    assert {name: (checkpoint / name).read_bytes() for name in contents} == contents
+
+
+def test_eight_bits_are_a_quarter_and_answer_alike(finished_run):
+    checkpoint = best_checkpoint(finished_run / "model3", "")
+    whole, small = ((checkpoint / name).stat().st_size for name in ("model.onnx", "model.int8.onnx"))
+    assert small < 0.3 * whole
+    valid = load_from_disk(finished_run / "data")["valid"]
+    expected = predict_logits(*load_classifier(checkpoint), valid["sentence"][:]).softmax(1).numpy()
+    rows = Classifier(checkpoint).probabilities(valid["sentence"][:])
+    numpy.testing.assert_allclose(rows, expected, atol=0.05)
+    accuracy = (rows.argmax(1) == numpy.array(valid["label"][:])).mean()
+    card = (checkpoint / "README.md").read_text(encoding="utf-8")
+    assert f"accuracy on the 60 dev sentences **{accuracy:.4f}**" in card
+
+
+@pytest.mark.slow
+def test_a_checkpoint_answers_where_there_is_no_pytorch(finished_run, tmp_path):
+    """In an environment that has onnxruntime, tokenizers and numpy, and nothing that these do not bring themselves."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    pinned = [f"{name}=={version(name)}" for name in ("onnxruntime", "tokenizers", "numpy")]
+    if subprocess.run([python, "-m", "pip", "install", "-q", *pinned], capture_output=True).returncode:
+        pytest.skip("the packages cannot be installed here")
+    shutil.copytree(best_checkpoint(finished_run / "model3", ""), tmp_path / "student")
+    headlines = "球隊 ＮＢＡ 冠軍\n手机芯片\n\n"
+    command = [python, tmp_path / "student" / "classify.py"]
+    result = subprocess.run(command, input=headlines.encode(), cwd=tmp_path, capture_output=True, check=True)
+    classify = Classifier(finished_run / "model3" / "best")
+    expected = [classify([headline])[0] for headline in headlines.split("\n")[:3]]  # one by one, as they are answered
+    lines = [f"{label}\t{description}\t{confidence:.4f}" for label, description, confidence in expected]
+    assert result.stdout.decode().splitlines() == lines
+    assert not result.stderr

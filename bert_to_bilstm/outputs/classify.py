@@ -1,0 +1,64 @@
+"""Classifies headlines with the student in this folder. Needs onnxruntime, tokenizers and numpy, and no PyTorch.
+
+python classify.py < headlines.txt          # a headline a line → label, description, confidence, by tabs
+
+from classify import Classifier
+Classifier("model3/best")(["Ａ股大漲，NBA開賽"])     # [("114", "news_stock", 0.57)]
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+BATCH_SIZE = 64
+
+
+class Classifier:
+    """The model.int8.onnx, the tokenizer and the labels in `directory`; `threads`: cores that a batch may use."""
+
+    def __init__(self, directory: str | Path, threads: int = 1) -> None:
+        directory = Path(directory)
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        self.labels = [config["id2label"][str(number)] for number in range(len(config["id2label"]))]
+        self.descriptions = [config["label_descriptions"].get(label, "") for label in self.labels]
+        self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        self.tokenizer.enable_padding(pad_id=config["pad_token_id"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        model = str(directory / "model.int8.onnx")
+        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def probabilities(self, texts: list[str]) -> np.ndarray:
+        """The probability of every class: (text, class), classes in the order of `labels`."""
+        result = np.empty((len(texts), len(self.labels)), np.float32)
+        order = sorted(range(len(texts)), key=lambda number: len(texts[number]))  # batches of nearly one length
+        for start in range(0, len(texts), BATCH_SIZE):
+            batch = order[start : start + BATCH_SIZE]
+            encoded = self.tokenizer.encode_batch([texts[number] for number in batch])
+            inputs = {
+                "input_ids": np.array([text.ids for text in encoded], np.int64),
+                "attention_mask": np.array([text.attention_mask for text in encoded], np.int64),
+            }
+            (logits,) = self.session.run(["logits"], inputs)
+            powers = np.exp(logits - logits.max(1, keepdims=True))
+            result[batch] = powers / powers.sum(1, keepdims=True)
+        return result
+
+    def __call__(self, texts: list[str]) -> list[tuple[str, str, float]]:
+        """Label, description and confidence of each text."""
+        rows = self.probabilities(texts)
+        best = [int(row.argmax()) for row in rows]
+        return [(self.labels[b], self.descriptions[b], float(row[b])) for b, row in zip(best, rows, strict=True)]
+
+
+if __name__ == "__main__":
+    classify = Classifier(Path(__file__).resolve().parent)
+    sys.stdin.reconfigure(encoding="utf-8-sig")  # type: ignore[union-attr]
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    for line in sys.stdin:  # each is answered at once
+        ((label, description, confidence),) = classify([line.strip()])
+        print(label, description, f"{confidence:.4f}", sep="\t", flush=True)
