@@ -23,6 +23,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
 
@@ -34,7 +35,8 @@ from benchmarks.measure import compare, in_a_child, in_turn, kind, machine, memo
 from bert_to_bilstm.distillation import labelling
 from bert_to_bilstm.distillation.transfer_set import gather_transfer_set
 from bert_to_bilstm.files import write_text
-from bert_to_bilstm.models.checkpoints import load_classifier
+from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
+from bert_to_bilstm.outputs.classify import Classifier
 from bert_to_bilstm.stages import quiet_libraries
 from bert_to_bilstm.text.char_table import builtin_table
 from bert_to_bilstm.text.dataset import load_data, load_labels
@@ -143,7 +145,17 @@ def inference() -> list[dict]:
     fewer = sides.some_rows(TEACHER_HEADLINES, labelling.BATCH_SIZE, labelling.SHARD)["sentence"][:]
     headlines = sentences[:HEADLINES]
     times = in_turn(sides.latency_of(*student, headlines), sides.latency_of(*teacher, headlines), rounds=ROUNDS)
-    onnx = in_turn(sides.onnx_latency_of(*student, headlines), sides.latency_of(*student, headlines), rounds=ROUNDS)
+    folder = sides.export(*student)
+    small = in_turn(sides.onnx_of(folder, headlines), sides.latency_of(*teacher, headlines), rounds=ROUNDS)
+    bits = [
+        in_turn(*(sides.onnx_of(folder, some, name, size) for name in ("model.int8.onnx", "model.onnx")), rounds=ROUNDS)
+        for some, size in ((headlines, 1), (fewer, 64))
+    ]
+    starts = in_turn(
+        sides.first_answer_of(["classify.py"], folder),
+        sides.first_answer_of([ROOT / "predict_test.py", "-"], student_in_model3(folder)),
+        rounds=ROUNDS,
+    )
     rates = in_turn(
         sides.our_labelling(partial(predict_logits, *student), sentences),
         sides.our_labelling(partial(predict_logits, *teacher), fewer),
@@ -151,9 +163,20 @@ def inference() -> list[dict]:
     )
     return [
         compare("student on the CPU, one headline", "BERT-base", "ms", times[0], times[1]),
-        compare("student on the CPU, one headline, onnxruntime", "PyTorch", "ms", onnx[0], onnx[1], 1.5),
+        compare("classify.py, int8, one core, one headline", "BERT-base", "ms", small[0], small[1], 45),
+        compare("classify.py, int8, one core, one headline", "fp32", "ms", bits[0][0], bits[0][1]),
+        compare("classify.py, int8, one core, batches of 64", "fp32", "ms", bits[1][0], bits[1][1]),
+        compare("classify.py, from its start to the first answer", "predict_test.py", "s", starts[0], starts[1]),
         compare(f"student on the CPU, large batches, {precision()}", "BERT-base", "sentences/s", rates[0], rates[1]),
     ]
+
+
+def student_in_model3(checkpoint: Path) -> Path:
+    """A working directory whose distilled student is that of `checkpoint`."""
+    directory = Path("with-model3")
+    (directory / "model3").mkdir(parents=True, exist_ok=True)
+    (directory / "model3" / "1-0.0000").symlink_to(checkpoint.resolve())
+    return directory
 
 
 def time_and_data() -> list[dict]:
@@ -219,7 +242,17 @@ def seconds_to_the_articles_best(source: Path) -> list[dict]:
     samples = ARTICLE_EPOCHS_TO_BEST * len(load_data()["train"])
     theirs = [preparation + samples / rate for rate in rates]
     note = f"ours trained once, to {accuracy}; the article's extrapolated: {samples:,} samples at its measured rate"
-    return [compare(f"student alone to {ARTICLE_BEST} on dev", "article", "s", [ours], theirs, target(10, 25), note)]
+    valid, best = load_data()["valid"], best_checkpoint(train_bilstm.OUTPUT, "")
+    truth = np.array(valid["label"][:])
+    accuracies = [
+        float((Classifier(best, model=name).probabilities(valid["sentence"][:]).argmax(1) == truth).mean())
+        for name in ("model.onnx", "model.int8.onnx")
+    ]
+    said = f"{100 * (accuracies[1] - accuracies[0]):+.2f} points"
+    return [
+        compare(f"student alone to {ARTICLE_BEST} on dev", "article", "s", [ours], theirs, target(10, 25), note),
+        scaling("its accuracy on dev with weights of so many bits, share of 1", "", (32, 8), accuracies, said),
+    ]
 
 
 def prepare(source: Path) -> None:

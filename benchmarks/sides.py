@@ -3,8 +3,11 @@
 Rates are in sentences a second. The working directory is one in which `bench.py` has prepared `data/` and the teachers.
 """
 
+import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
@@ -14,7 +17,6 @@ from typing import Any
 import numpy
 import torch
 from datasets import Dataset
-from onnxruntime import InferenceSession
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -40,7 +42,8 @@ from bert_to_bilstm.evaluation.cost import latency
 from bert_to_bilstm.models.bilstm import new_student
 from bert_to_bilstm.models.checkpoints import load_tokenizer
 from bert_to_bilstm.models.pretrained import load_pretrained
-from bert_to_bilstm.outputs.onnx_export import traced
+from bert_to_bilstm.outputs import classify
+from bert_to_bilstm.outputs.onnx_export import quantised, traced
 from bert_to_bilstm.text.dataset import STUDENT_TOKENIZER, load_char_table, load_data, load_descriptions, load_labels
 from bert_to_bilstm.training import device
 from bert_to_bilstm.training.batches import LengthGroupedBatches, make_loader
@@ -211,20 +214,37 @@ def latency_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sente
     return lambda: fmean(latency(model, tokenizer, sentence) for sentence in sentences)
 
 
-def onnx_latency_of(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str]
-) -> Callable[[], float]:
-    """The same in onnxruntime, by the model.onnx that stage 4 writes."""
-    folder = Path("onnx")
+def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Path:
+    """A folder with what the best student's checkpoint has."""
+    folder = Path("exported")
     for part in (model, tokenizer):
         part.save_pretrained(folder)
-    (folder / "model.onnx").write_bytes(traced(model))
-    session = InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    content = traced(model)
+    (folder / "model.onnx").write_bytes(content)
+    (folder / "model.int8.onnx").write_bytes(quantised(content))
+    shutil.copy(classify.__file__, folder)
+    return folder
+
+
+def onnx_of(folder: Path, sentences: list[str], name: str = "model.int8.onnx", batch: int = 1) -> Callable[[], float]:
+    """The sentences by onnxruntime on one core, in batches of so many; milliseconds a sentence."""
+    classifier = classify.Classifier(folder, model=name)
 
     def measure() -> float:
         started = time.perf_counter()
-        for sentence in sentences:
-            session.run(["logits"], dict(tokenizer(sentence, return_tensors="np")))
+        for start in range(0, len(sentences), batch):
+            classifier.probabilities(sentences[start : start + batch])
         return (time.perf_counter() - started) / len(sentences) * 1000
+
+    return measure
+
+
+def first_answer_of(command: Sequence[str | Path], folder: Path) -> Callable[[], float]:
+    """Seconds from the start of a process that reads lines to its first answer."""
+
+    def measure() -> float:
+        started = time.perf_counter()
+        subprocess.run([sys.executable, *command], input=b"5G\n", cwd=folder, capture_output=True, check=True)
+        return time.perf_counter() - started
 
     return measure

@@ -12,12 +12,9 @@ import predict_test
 import report
 from bert_to_bilstm.distillation.labelling import KNOWLEDGE_FILES, SHARDS_FILES
 from bert_to_bilstm.files import foreign_files, remove_files
+from bert_to_bilstm.models.checkpoints import CHECKPOINT_FILES
 from bert_to_bilstm.text.dataset import DATA_FILES
 
-CHECKPOINT_FILES = (
-    *("config.json", "model.safetensors", "model.onnx", "bilstm.py", "README.md"),
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"),
-)
 TRAINING_FILES = (
     *("run.json", "history.csv", "history.png", "best", "state-[0-9]*/state.pt"),
     *(f"[0-9]*-[01].[0-9]*/{name}" for name in CHECKPOINT_FILES),

@@ -1,4 +1,4 @@
-"""Somebody's own data in TNEWS form, with two classes and with two hundred: all stages and the report as they are."""
+"""Somebody's own data, a table alone, two classes or two hundred: all stages and the report as they are."""
 
 import json
 import random
@@ -10,6 +10,7 @@ from PIL import Image
 from small_set import run_stages
 from transformers import pipeline
 
+import predict_test
 from bert_to_bilstm.models.checkpoints import best_checkpoint
 
 CHARACTERS = [chr(code) for code in range(ord("一"), ord("一") + 400)]
@@ -64,3 +65,27 @@ def test_all_stages_take_any_number_of_classes(scratch, labels, train, dev):
     assert per_class["label"].tolist() == 4 * labels
     with Image.open("report/confusion_matrix.png") as picture:
         assert min(picture.size) > 400
+
+
+@pytest.mark.slow
+def test_a_table_of_texts_and_labels_is_all_that_is_needed(scratch, capsys):
+    """Reviews in one CSV file, no labels.json, no dev, no test set; in the end a spreadsheet is predicted."""
+    generator = random.Random(0)
+    words = {"好评": "很好 喜欢 推荐 物超所值".split(), "差评": "很差 失望 退货 浪费钱".split()}
+    rows = [
+        (f"{generator.choice(['屏幕', '快递', '客服', '手机'])}{generator.choice(words[label])}，{number}", label)
+        for number in range(200)
+        for label in words
+    ]
+    Path("tnews").mkdir()
+    pandas.DataFrame(rows, columns=["text", "label"]).to_csv("tnews/train.csv", index=False)
+    run_stages()
+    printed = capsys.readouterr().out
+    assert "40 of the 400 rows of train.csv, a tenth of each label, are held out" in printed
+    assert "data/ has no test set to predict; python predict_test.py headlines.csv predicts a table." in printed
+    assert float(best_checkpoint(Path("model3"), "").name.split("-")[1]) > 0.9
+    pandas.DataFrame({"编号": [1, 2], "text": ["客服很好", "快递很差，退货"]}).to_excel("new.xlsx", index=False)
+    predict_test.main(["new.xlsx"])
+    found = pandas.read_csv("new.predictions.csv", encoding="utf-8-sig")
+    assert list(found.columns)[:4] == ["编号", "text", "label", "description"]
+    assert found["label"].tolist() == ["好评", "差评"]

@@ -24,6 +24,7 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.sa
 TOKENIZER = ("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model")
 MODEL_FILES = ("config.json", *WEIGHTS, *TOKENIZER)  # of a model's folder, those that say what it answers
 EXPORTED = ("model.onnx", "classify.py", "model.int8.onnx")  # of a student; the last is written last
+CHECKPOINT_FILES = (*MODEL_FILES, *EXPORTED, "README.md", "bilstm.py")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")  # suffixes of weights that torch pickled
 
 

@@ -18,9 +18,9 @@ BATCH_SIZE = 64
 
 
 class Classifier:
-    """The model.int8.onnx, the tokenizer and the labels in `directory`; `threads`: cores that a batch may use."""
+    """The student in `directory`; `threads`: cores that a batch may use; `model`: or "model.onnx", in fp32."""
 
-    def __init__(self, directory: str | Path, threads: int = 1) -> None:
+    def __init__(self, directory: str | Path, threads: int = 1, model: str = "model.int8.onnx") -> None:
         directory = Path(directory)
         config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
         self.labels = [config["id2label"][str(number)] for number in range(len(config["id2label"]))]
@@ -29,8 +29,8 @@ class Classifier:
         self.tokenizer.enable_padding(pad_id=config["pad_token_id"])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        model = str(directory / "model.int8.onnx")
-        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        path = str(directory / model)
+        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def probabilities(self, texts: list[str]) -> np.ndarray:
         """The probability of every class: (text, class), classes in the order of `labels`."""

@@ -27,7 +27,7 @@ from bert_to_bilstm.files import (
     write_text,
     writing,
 )
-from bert_to_bilstm.models.checkpoints import EXPORTED, MODEL_FILES, best_checkpoint, checkpoints, save_tokenizer
+from bert_to_bilstm.models.checkpoints import CHECKPOINT_FILES, EXPORTED, best_checkpoint, checkpoints, save_tokenizer
 from bert_to_bilstm.outputs.plots import draw_history
 from bert_to_bilstm.stages import say
 
@@ -172,7 +172,7 @@ class Run:
         best = sorted(found, key=lambda checkpoint: checkpoint[1], reverse=True)[: self.keep]  # earlier ones first
         for checkpoint in found[:-1] if self.keep else []:
             if checkpoint not in best:
-                remove_files(checkpoint[2], (*MODEL_FILES, *EXPORTED, "README.md", "bilstm.py"))
+                remove_files(checkpoint[2], CHECKPOINT_FILES)
 
     def conclude(self, history: list[dict]) -> Path:
         """Links `best` to the best checkpoint, and says where it is; returns its path."""
