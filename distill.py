@@ -122,6 +122,7 @@ def load_ensemble(data: DatasetDict, paths: list[Path]) -> Ensemble:
     teachers = [(share, neural_teacher(path, labels)) for path in paths]
     if not NGRAM_TEACHER:
         return Ensemble(teachers)
+    say(f"The n-gram model learns the {len(train):,} train sentences, then five times four fifths of them.")
     ngrams = train_ngrams(train["sentence"][:], train["label"][:], len(labels), CLASS_WEIGHTS)
     return Ensemble([(NGRAM_WEIGHT, ngram_teacher(ngrams, train, CLASS_WEIGHTS)), *teachers], ngrams)
 

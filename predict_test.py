@@ -27,8 +27,9 @@ import numpy as np
 import pandas
 import torch
 from datasets import DatasetDict
-from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
+from bert_to_bilstm.evaluation.explanation import carried_by
 from bert_to_bilstm.files import expand, new_file, refuse_in_the_way, write_text
 from bert_to_bilstm.models.bilstm import BiLSTMForSequenceClassification
 from bert_to_bilstm.models.checkpoints import EXPORTED, load_classifier
@@ -36,7 +37,7 @@ from bert_to_bilstm.outputs.classify import Classifier
 from bert_to_bilstm.outputs.clue import check_predictions, write_submission
 from bert_to_bilstm.outputs.spreadsheet import BOM, as_csv
 from bert_to_bilstm.settings import settings_of
-from bert_to_bilstm.stages import is_first_process, print_utf8, quiet_libraries, stage
+from bert_to_bilstm.stages import is_first_process, print_utf8, progress, quiet_libraries, stage
 from bert_to_bilstm.text.dataset import digests, load_data, load_labels
 from bert_to_bilstm.text.tables import SENTENCE_COLUMNS, as_text, count_rows, find_column, read_records
 from bert_to_bilstm.training.prediction import predict_logits
@@ -45,6 +46,7 @@ from bert_to_bilstm.training.run import trained_checkpoint
 MODEL = ""  # any checkpoint directory, the teacher's too, such as "model1/3-0.5681"; "": the best one of model3/
 ENGINE = "onnxruntime"  # runs a student's model.int8.onnx; or "torch", as for a teacher
 SENTENCE_COLUMN = ""  # of a table; "": sentence, or text
+EXPLAIN = False  # whether to tell what carried an answer, for a table or lines; takes twenty times as long
 MINIMUM_CONFIDENCE = 0.0  # a less sure answer is left empty; report.py shows how many those are and how right
 BATCH_SIZE = 256
 READ = 65_536  # bytes of standard input at a time
@@ -66,6 +68,7 @@ class Predictor(NamedTuple):
     """A model that is ready to predict: sentences → probabilities (sentence, class), and what its classes are."""
 
     probabilities: Callable[[list[str]], np.ndarray]
+    tokenizer: PreTrainedTokenizerBase
     labels: list[str]
     descriptions: list[str]
 
@@ -81,13 +84,14 @@ def load_predictor(directory: Path, labels: dict[int, str] | None = None) -> Pre
     descriptions = [described.get(name, "") for name in names]
     if ENGINE == "onnxruntime" and isinstance(model, BiLSTMForSequenceClassification):
         if all((directory / name).exists() for name in EXPORTED):
-            return Predictor(Classifier(directory, torch.get_num_threads()).probabilities, names, descriptions)
+            classify = Classifier(directory, torch.get_num_threads())
+            return Predictor(classify.probabilities, tokenizer, names, descriptions)
         print(f"{directory} has no model.int8.onnx, as the best have: predicting with torch.", file=sys.stderr)
 
     def probabilities(sentences: list[str]) -> np.ndarray:
         return predict_logits(model, tokenizer, sentences, BATCH_SIZE).softmax(1).numpy()
 
-    return Predictor(probabilities, names, descriptions)
+    return Predictor(probabilities, tokenizer, names, descriptions)
 
 
 def predict_test_sets() -> None:
@@ -154,12 +158,14 @@ def predict_lines(stream: BufferedReader) -> None:
     predictor = load_predictor(find_model())
     for texts in read_batches(stream):
         for text, answer in zip(texts, answers(predictor, texts).itertuples(index=False), strict=True):
-            print(*(answer.label, answer.description, f"{answer.confidence:.4f}" if text else ""), sep="\t")
+            why = [answer.carried_by] if EXPLAIN else []
+            print(answer.label, answer.description, f"{answer.confidence:.4f}" if text else "", *why, sep="\t")
         sys.stdout.flush()
 
 
 def answers(predictor: Predictor, texts: list[str]) -> pandas.DataFrame:
-    """A row a text: its label, description and confidence, and the second and third best label with theirs.
+    """A row a text: its label, description and confidence, the second and third best label with theirs, and, if EXPLAIN
+    is set, what carried it.
 
     The first is empty where it is less sure than MINIMUM_CONFIDENCE, all are where there is no text.
     """
@@ -173,6 +179,8 @@ def answers(predictor: Predictor, texts: list[str]) -> pandas.DataFrame:
             table["description"] = np.array(predictor.descriptions, dtype=object)[best]
         confidence = "confidence" if name == "label" else f"{name}_confidence"
         table[confidence] = np.take_along_axis(rows, best[:, None], axis=1)[:, 0]
+    if EXPLAIN:
+        table["carried_by"] = carried_by(predictor.probabilities, predictor.tokenizer, texts)
     result = pandas.DataFrame(table)
     result.loc[result["confidence"] < MINIMUM_CONFIDENCE, ["label", "description"]] = ""
     blank = [not text.strip() for text in texts]
@@ -196,17 +204,18 @@ def predict_table(path: Path) -> None:
     predictor = load_predictor(directory)
     rows = (record for _, record in chain([first], records))
     header: list[str] = []
-    with new_file(output) as file, tqdm(total=count_rows(path), desc=f"{path}", unit=" rows") as bar:
+    number = 0
+    with new_file(output) as file, progress(count_rows(path), str(path), "rows") as bar:
         while part := list(islice(rows, ROWS)):
             table = pandas.DataFrame(part, dtype=object).fillna("").map(as_text)
             header = header or list(table.columns)
             table = table.reindex(columns=header, fill_value="")
             found = answers(predictor, table[column].tolist())
             found.columns = [f"predicted_{name}" if name in header else name for name in found.columns]
-            text = as_csv(pandas.concat([table, found], axis=1), header=not bar.n)
-            file.write((text if bar.n else BOM + text).encode("utf-8"))
+            text = as_csv(pandas.concat([table, found], axis=1), header=not number)
+            file.write((text if number else BOM + text).encode("utf-8"))
+            number += len(part)
             bar.update(len(part))
-        number = bar.n
     print(f"{output}: {number:,} rows, predicted by {directory}")
 
 

@@ -152,6 +152,9 @@ def prepare() -> None:
     if not source.exists():
         download(source)
     labels, splits = read_source(source)
+    print(
+        f"{source}/: {sum(len(rows['sentence']) for rows in splits.values()):,} rows read; normalising and counting ..."
+    )
     table = read_char_table()  # after the files: a mistake in them is told before a download of 600 MB
     data = DatasetDict({split: normalised(columns, table) for split, columns in splits.items()})
     counts = count_tokens(data["train"]["sentence"])

@@ -55,6 +55,7 @@ RULES = {
     "EPOCHS": whole(1),
     "EPOCH_SENTENCES": whole(0),
     "ENGINE": one_of("onnxruntime", "torch"),
+    "EXPLAIN": SWITCH,
     "HARD_LABEL_WEIGHT": PROBABILITY,
     "KEEP_CHECKPOINTS": replace(whole(0), acts=False),
     "KNOWLEDGE": folder("knowledge"),

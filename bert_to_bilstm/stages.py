@@ -9,13 +9,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import datasets
 import torch
 import transformers
 from accelerate import PartialState
 from filelock import FileLock, Timeout
+from tqdm import tqdm
 
 from bert_to_bilstm.files import GOES_ON, writing
 
@@ -114,4 +115,17 @@ def claim(path: Path) -> Iterator[None]:
 def say(text: str) -> None:
     """Prints `text` once, however many processes there are."""
     if is_first_process():
-        print(text)
+        tqdm.write(text)  # above a bar, if there is one
+        sys.stdout.flush()  # whoever looks into a log file sees it
+
+
+def progress(total: int, what: str, unit: str, **options: Any) -> tqdm:
+    """A bar that tells the time left, on a terminal alone: into files go lines, by `say`. `options`: tqdm's."""
+    quiet = not is_first_process() or not sys.stderr.isatty()
+    return tqdm(total=total, desc=what, unit=f" {unit}", smoothing=0.05, disable=quiet, **options)
+
+
+def time_left(started: float, done: float) -> str:
+    """How long the rest takes, where the share `done` of all took the time since `started` (time.perf_counter's)."""
+    seconds = (time.perf_counter() - started) * (1 - done) / done
+    return f"{seconds / 60:.0f} min left" if seconds >= 90 else f"{seconds:.0f} s left"

@@ -27,9 +27,11 @@ from bert_to_bilstm.models.bilstm import new_student
 from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
 from bert_to_bilstm.models.ngrams import load_ngrams
 from bert_to_bilstm.text.dataset import load_labels
+from bert_to_bilstm.training.losses import LabelLoss
 from bert_to_bilstm.training.prediction import predict_logits
 from distill import distillation_loss
 
+HARD = LabelLoss(None, [0], 3)  # every class counts the same
 LOGITS = torch.tensor([[1.0, 0.0, -1.0], [0.5, 0.5, 2.0]])
 TEACHER = torch.tensor([[2.0, 0.0, -2.0], [0.0, 1.0, 1.0]])
 
@@ -39,7 +41,7 @@ def labels(*hard: int) -> torch.Tensor:
 
 
 def test_mean_squared_error_of_the_logits():
-    loss = distillation_loss("mse", 1, 0, LOGITS, labels(0, 1))
+    loss = distillation_loss("mse", 1, 0, HARD, LOGITS, labels(0, 1))
     torch.testing.assert_close(loss, torch.tensor([(1 + 0 + 1) / 3, (0.25 + 0.25 + 1) / 3]))
 
 
@@ -48,16 +50,18 @@ def test_divergence_of_the_softened_probabilities():
         numpy.exp(x.numpy() / 2) / numpy.exp(x.numpy() / 2).sum(1, keepdims=True) for x in (LOGITS, TEACHER)
     )
     expected = 4 * (theirs * numpy.log(theirs / ours)).sum(1)
-    assert distillation_loss("kl", 2, 0, LOGITS, labels(0, 1)).tolist() == pytest.approx(expected.tolist(), rel=1e-5)
-    assert distillation_loss("kl", 2, 0, TEACHER, labels(0, 1)).tolist() == pytest.approx([0, 0], abs=1e-6)
+    assert distillation_loss("kl", 2, 0, HARD, LOGITS, labels(0, 1)).tolist() == pytest.approx(
+        expected.tolist(), rel=1e-5
+    )
+    assert distillation_loss("kl", 2, 0, HARD, TEACHER, labels(0, 1)).tolist() == pytest.approx([0, 0], abs=1e-6)
 
 
 def test_the_hard_label_weighs_only_where_there_is_one():
-    soft = distillation_loss("mse", 1, 0, LOGITS, labels(0, 1))
+    soft = distillation_loss("mse", 1, 0, HARD, LOGITS, labels(0, 1))
     hard = cross_entropy(LOGITS, torch.tensor([2, 1]), reduction="none")
-    both = distillation_loss("mse", 1, 0.25, LOGITS, labels(2, 1))
+    both = distillation_loss("mse", 1, 0.25, HARD, LOGITS, labels(2, 1))
     torch.testing.assert_close(both, 0.75 * soft + 0.25 * hard)
-    first = distillation_loss("mse", 1, 0.25, LOGITS, labels(2, -100))
+    first = distillation_loss("mse", 1, 0.25, HARD, LOGITS, labels(2, -100))
     torch.testing.assert_close(first, torch.stack([both[0], soft[1]]))
 
 

@@ -5,6 +5,7 @@ run that was stopped goes on. All of it stands in `{knowledge}-shards/` until th
 """
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +20,7 @@ from bert_to_bilstm.files import new_directory, read_json, refuse_foreign_files,
 from bert_to_bilstm.models.bilstm import BiLSTMForSequenceClassification
 from bert_to_bilstm.models.checkpoints import load_classifier
 from bert_to_bilstm.models.ngrams import KINDS, NgramClassifier, train_logits
-from bert_to_bilstm.stages import claim, is_first_process, say, wait_until
+from bert_to_bilstm.stages import claim, is_first_process, say, time_left, wait_until
 from bert_to_bilstm.text.dataset import ROWS, load_rows
 from bert_to_bilstm.training.device import fast_bf16
 from bert_to_bilstm.training.prediction import predict_logits
@@ -112,8 +113,9 @@ def label_shards(
                 number += 1
             write_text(target / "origin.json", json.dumps(origin, indent=2))
     wait_until(lambda: read_json(shards / "origin.json") == origin)
-    labelled = []
-    for part in sorted(shards.glob("sentences-*")):
+    labelled, parts, started = [], sorted(shards.glob("sentences-*")), time.perf_counter()
+    missing = [part for part in parts if not part.with_name(part.name.replace("sentences", "labelled")).exists()]
+    for part in parts:
         labelled.append(part.with_name(part.name.replace("sentences", "labelled")))
         if not labelled[-1].exists():
             rows = load_rows(part, anew)
@@ -122,6 +124,8 @@ def label_shards(
                 with new_directory(labelled[-1]) as target:
                     rows.add_column("label", list(logits.numpy())).save_to_disk(str(target))
             wait_until(labelled[-1].exists)
+            left = time_left(started, (missing.index(part) + 1) / len(missing))
+            say(f"{knowledge}/: part {len(labelled)} of {len(parts)} labelled, {SHARD:,} sentences each; {left}")
     if is_first_process():
         with new_directory(knowledge, KNOWLEDGE_FILES) as target:
             concatenate_datasets([load_rows(part, anew) for part in labelled]).save_to_disk(str(target))

@@ -7,7 +7,7 @@ dual: Yu, Huang and Lin 2011, Dual coordinate descent methods for logistic regre
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,10 +22,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 from torch import Tensor
 from torch.nn.functional import logsigmoid
-from tqdm import tqdm
 
 from bert_to_bilstm.files import first_line, new_directory, write_text
-from bert_to_bilstm.stages import is_first_process, say
+from bert_to_bilstm.stages import progress, say
 
 MINIMUM_COUNT = 2  # sentences in which an n-gram must stand
 LARGEST = 500_000  # n-grams of each kind, the most frequent ones: memory stays flat from some 200,000 sentences on
@@ -48,7 +47,7 @@ class NgramClassifier:
     def predict_logits(self, sentences: list[str]) -> Tensor:
         """Log-probabilities (sentence, class) in fp32."""
         logits = torch.empty(len(sentences), len(self.bias))
-        for start in progress(range(0, len(sentences), TOGETHER), "n-gram model, predicting"):
+        for start in with_bar(range(0, len(sentences), TOGETHER), "n-gram model, predicting", "parts"):
             rows = features(self.vectorizers, sentences[start : start + TOGETHER])
             logits[start : start + TOGETHER] = log_probabilities(rows, self.weights, self.bias)
         return logits
@@ -90,7 +89,7 @@ def train_ngrams(
     Raises SystemExit where the sentences hold no text.
     """
     vectorizers, rows = fit_vectorizers(sentences)
-    bar = progress(range(classes), "n-gram model")
+    bar = with_bar(range(classes), "n-gram model", "classes")
     return NgramClassifier(vectorizers, *fit_classes(rows, np.array(labels), bar, class_weights))
 
 
@@ -102,14 +101,23 @@ def train_logits(
     Of these it is far too sure. FITTED_WEIGHT of them is what it says, the rest what another says that was trained on
     four other fifths of the sentences; one that stands there twice is in one fifth.
     """
-    rows, truth = features(model.vectorizers, progress(sentences, "n-gram model, reading")), np.array(labels)
+    fitted, unseen = fitted_and_unseen(model, sentences, labels, class_weights)
+    return (FITTED_WEIGHT * fitted + (1 - FITTED_WEIGHT) * unseen).log_softmax(1)
+
+
+def fitted_and_unseen(
+    model: NgramClassifier, sentences: list[str], labels: list[int], class_weights: str | None = None
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities (sentence, class) of the train sentences, by the model and by those that have not seen them."""
+    read = with_bar(sentences, "n-gram model, reading", "sentences")
+    rows, truth = features(model.vectorizers, read), np.array(labels)
     fitted = log_probabilities(rows, model.weights, model.bias)
     unseen = fitted.clone()
     for number, (learnt, left_out) in enumerate(split(sentences), start=1):
-        bar = progress(range(len(model.bias)), f"n-gram model, fold {number}/{FOLDS}")
+        bar = with_bar(range(len(model.bias)), f"n-gram model, fold {number}/{FOLDS}", "classes")
         fold = fit_classes(rows[learnt], truth[learnt], bar, class_weights)
         unseen[torch.from_numpy(left_out)] = log_probabilities(rows[left_out], *fold)
-    return (FITTED_WEIGHT * fitted + (1 - FITTED_WEIGHT) * unseen).log_softmax(1)
+    return fitted, unseen
 
 
 def split(sentences: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -145,7 +153,7 @@ def fit_vectorizers(sentences: list[str]) -> tuple[list[TfidfVectorizer], csr_ma
     for kind, vectorizer in zip(KINDS, vectorizers, strict=True):
         texts = without_masks(sentences)
         try:
-            rows.append(vectorizer.fit_transform(progress(texts, f"n-grams of {kind}")))
+            rows.append(vectorizer.fit_transform(with_bar(texts, f"n-grams of {kind}", "sentences")))
         except ValueError:  # none left
             say(f"n-gram model: no n-gram of {kind} stands in {MINIMUM_COUNT} sentences: taking those in one.")
             try:
@@ -190,6 +198,9 @@ def log_probabilities(rows: csr_matrix, weights: np.ndarray, bias: np.ndarray) -
     return logsigmoid(torch.from_numpy(rows @ weights + bias)).log_softmax(1)
 
 
-def progress(values: Iterable, what: str) -> Iterable:
-    """A bar where it takes longer than a second."""
-    return tqdm(values, desc=what, delay=1, leave=False, disable=not is_first_process())
+def with_bar(values: Sequence, what: str, unit: str) -> Iterator:
+    """The values, with a bar where they take longer than a second."""
+    with progress(len(values), what, unit, delay=1, leave=False) as bar:
+        for value in values:
+            yield value
+            bar.update()

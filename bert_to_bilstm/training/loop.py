@@ -18,7 +18,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bert_to_bilstm.outputs.model_card import model_card
-from bert_to_bilstm.stages import say
+from bert_to_bilstm.stages import progress, say, time_left
 from bert_to_bilstm.training.batches import LengthGroupedBatches
 from bert_to_bilstm.training.calibration import best_temperature
 from bert_to_bilstm.training.device import make_accelerator, release_memory
@@ -62,28 +62,25 @@ def fit(
     if accelerator.is_main_process:
         run.start(accelerator)
         say(run.describe_size(sum(weights.numel() * weights.element_size() for weights in trained.parameters())))
+    begun, before = time.perf_counter(), len(history)
+    steps, done = run.epochs * len(train_loader), before * len(train_loader)
+    bar = progress(steps, str(run.directory), "steps", initial=done)
     try:
-        for epoch in range(len(history) + 1, run.epochs + 1):
+        for epoch in range(before + 1, run.epochs + 1):
             started = time.perf_counter()
             batches.epoch = epoch
             torch.manual_seed(batches.seed * 1_000_003 + 1000 * epoch + accelerator.process_index)  # for dropout
-            bar = tqdm(
-                total=len(train_loader),
-                desc=f"{run.directory} {epoch}/{run.epochs}",
-                disable=not accelerator.is_main_process,
+            bar.set_description(f"{run.directory} {epoch}/{run.epochs}")
+            train_loss = train_epoch(
+                accelerator, model, train_loader, optimizer, schedule, loss_function, max_grad_norm, bar
             )
-            with bar:
-                train_loss = train_epoch(
-                    accelerator, model, train_loader, optimizer, schedule, loss_function, max_grad_norm, bar
-                )
-                seconds = time.perf_counter() - started
-                logits, labels = validate(accelerator, trained, valid_loader)
-                valid_accuracy = multiclass_accuracy(
-                    logits, labels, num_classes=trained.config.num_labels, average="micro"
-                ).item()
-                if hasattr(trained.config, "calibration_temperature"):  # the student
-                    trained.config.calibration_temperature = best_temperature(logits, labels)
-                bar.set_postfix(loss=f"{train_loss:.4f}", accuracy=f"{valid_accuracy:.4f}")
+            seconds = time.perf_counter() - started
+            logits, labels = validate(accelerator, trained, valid_loader)
+            valid_accuracy = multiclass_accuracy(
+                logits, labels, num_classes=trained.config.num_labels, average="micro"
+            ).item()
+            if hasattr(trained.config, "calibration_temperature"):  # the student
+                trained.config.calibration_temperature = best_temperature(logits, labels)
             speed = batches.epoch_size / seconds
             row = (epoch, f"{train_loss:.6f}", f"{valid_accuracy:.4f}", f"{seconds:.1f}", f"{speed:.1f}")
             history.append(dict(zip(HISTORY_COLUMNS, map(str, row), strict=True)))
@@ -98,8 +95,15 @@ def fit(
                     trained, tokenizer, model_card(trained, history, run.settings, sentences), history, state
                 )
             release_memory()
+            left = time_left(begun, (epoch - before) / (run.epochs - before))
+            say(
+                f"{run.directory} {epoch}/{run.epochs}: loss {train_loss:.4f}, dev accuracy {valid_accuracy:.4f}, "
+                f"{seconds:.0f} s, {left}"
+            )
     except torch.OutOfMemoryError:
         raise SystemExit(f"{accelerator.device} is out of memory: lower BATCH_SIZE or MAX_LENGTH.") from None
+    finally:
+        bar.close()
     if accelerator.is_main_process:
         run.conclude(history)
     accelerator.wait_for_everyone()  # all find the last checkpoint
@@ -137,7 +141,7 @@ def train_epoch(
         if step % LOOK_EVERY == 0 or step == len(loader):
             if broken:
                 raise SystemExit(
-                    f"the loss is no longer a number since {bar.desc}, step {broken}: lower LEARNING_RATE."
+                    f"the loss is no longer a number since {bar.desc.rstrip(': ')}, step {broken}: lower LEARNING_RATE."
                 )
             bar.set_postfix(loss=f"{loss_sum.item() * accelerator.num_processes / samples:.4f}")
             release_memory()

@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from bert_to_bilstm.stages import progress
 from bert_to_bilstm.training.batches import make_loader
 from bert_to_bilstm.training.device import make_accelerator
 
@@ -25,9 +25,10 @@ def predict_logits(
     logits = torch.zeros(len(sentences), int(model.config.num_labels or 0), device=accelerator.device)
     model = model.to(accelerator.device).eval()
     with torch.inference_mode(), accelerator.autocast():
-        quiet = not accelerator.is_main_process or len(loader) < 2
-        for batch in tqdm(loader, desc="predicting", disable=quiet, leave=False):
-            positions, mine = batch.pop("labels"), batch.pop("rows")
-            batch.pop("batch_size")
+        bar = progress(len(sentences), "predicting", "sentences", leave=False, delay=1)
+        for batch in loader:
+            positions, mine, size = batch.pop("labels"), batch.pop("rows"), batch.pop("batch_size")
             logits[positions[:mine]] = model(**batch).logits[:mine].float()
+            bar.update(size)
+        bar.close()
     return accelerator.reduce(logits, "sum").cpu()

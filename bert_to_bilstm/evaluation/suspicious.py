@@ -1,0 +1,55 @@
+"""Rows of train whose label may be wrong: for people to look at, nothing is changed.
+
+A row is looked at by models that have not been trained on it, as in Northcutt et al. 2021, Confident Learning, arXiv
+1911.00068; the teacher, which has, must agree.
+"""
+
+import pandas
+import torch
+from datasets import DatasetDict
+from torch import Tensor
+
+CONTRADICTED, SEVERAL, IN_DEV = "both models contradict", "several labels in train", "also in dev"
+
+
+def suspicious(
+    data: DatasetDict, unseen: Tensor, teacher: Tensor | None, labels: dict[int, str], descriptions: dict[str, str]
+) -> pandas.DataFrame:
+    """A row a `reason` and train row, counted from 1: `sentence`, `label`, what is `proposed` and with which
+    `confidence`.
+
+    First those whose label the n-gram models that have not seen the sentence (`unseen`, logits (sentence, class) of
+    train) and the `teacher` both think less likely than one and the same other, the surest first; then the sentences
+    that stand in train with several labels, then those that stand in dev, too, where the label there is proposed.
+    """
+    train = data["train"]
+    table = pandas.DataFrame({"row": range(1, len(train) + 1), "sentence": train["sentence"][:]})
+    table["label"] = [labels[number] for number in train["label"]]
+    given = torch.tensor(train["label"][:])
+    models = [logits.log_softmax(1) for logits in (unseen, teacher) if logits is not None]
+    mean = torch.stack(models).mean(0)
+    proposed = mean.argmax(1)
+    margins = torch.stack([of(model, proposed) - of(model, given) for model in models])
+    found = table.assign(
+        reason=CONTRADICTED,
+        proposed=[labels[number] for number in proposed.tolist()],
+        confidence=of(mean.softmax(1), proposed).numpy(),
+        margin=margins.mean(0).numpy(),
+    )[(margins > 0).all(0).numpy()]
+    found = found.sort_values("margin", ascending=False, kind="stable").drop(columns="margin")
+    spread = table.groupby("sentence")["label"].transform("nunique") > 1
+    others = table[spread].groupby("sentence")["label"].agg(lambda column: column.mode()[0])
+    several = table[spread].sort_values("sentence", kind="stable")
+    several = several.assign(reason=SEVERAL, proposed=several["sentence"].map(others))
+    dev = dict(zip(data["valid"]["sentence"], data["valid"]["label"], strict=True))
+    in_dev = table[table["sentence"].isin(dev)]
+    in_dev = in_dev.assign(reason=IN_DEV, proposed=[labels[dev[sentence]] for sentence in in_dev["sentence"]])
+    result = pandas.concat([found, several, in_dev]).set_index("row")
+    for name in ("label", "proposed"):
+        result.insert(result.columns.get_loc(name) + 1, f"{name} label_desc", result[name].map(descriptions))
+    return result
+
+
+def of(values: Tensor, classes: Tensor) -> Tensor:
+    """Of each row of `values` (sentence, class) that of its class."""
+    return values.gather(1, classes.unsqueeze(1)).squeeze(1)
