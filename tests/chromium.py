@@ -7,6 +7,7 @@ import base64
 import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -16,11 +17,12 @@ from typing import Any
 import pytest
 
 EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser")
+LONGEST = 60  # seconds between two messages
 KEYS = {"ArrowDown": 40, "ArrowLeft": 37, "ArrowRight": 39, "ArrowUp": 38, "Enter": 13, "Tab": 9}
 
 
 class Chromium:
-    """One browser with one tab. `requests`: the addresses that the page asked for; `errors`: what its code raised."""
+    """One browser with one tab; `events`: what it has told of itself since a page was opened."""
 
     def __init__(self, profile: Path) -> None:
         theirs_in, self.to = os.pipe()
@@ -45,20 +47,27 @@ class Chromium:
     def message(self) -> dict[str, Any]:
         """The next message of the browser."""
         while b"\0" not in self.received:
+            assert select.select([self.answers], [], [], LONGEST)[0], f"Chromium has been silent for {LONGEST} seconds"
             read = os.read(self.answers, 1_000_000)
             assert read, "Chromium has ended"
             self.received += read
         text, self.received = self.received.split(b"\0", 1)
         return json.loads(text)
 
-    def call(self, method: str, **params: Any) -> dict[str, Any]:
+    def send(self, method: str, **params: Any) -> None:
         self.number += 1
         request = {"id": self.number, "method": method, "params": params}
         if self.session:
             request["sessionId"] = self.session
         os.write(self.to, json.dumps(request).encode() + b"\0")
-        while (answer := self.message()).get("id") != self.number:
+
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        self.send(method, **params)
+        number = self.number
+        while (answer := self.message()).get("id") != number:
             self.events.append(answer)
+            if answer.get("method") == "Page.javascriptDialogOpening":  # else it waits for a person
+                self.send("Page.handleJavaScriptDialog", accept=True)
         assert "error" not in answer, answer
         return answer["result"]
 
