@@ -1,9 +1,9 @@
 """Compares what the stages left: the best teacher, student alone and distilled student, side by side.
 
 Reads   data/ and whichever of model1/, model2/, model3/ exist
-Writes  report/: comparison.csv and comparison.png (dev accuracy by epoch), per_class.csv (precision, recall, F1),
-        confusion_matrix.png and errors.csv (of the distilled student, or else of the best model), and cost.csv
-        if COST is set
+Writes  report/: index.html, the page to look at, which holds all of the following; comparison.csv and comparison.png
+        (dev accuracy by epoch), per_class.csv (precision, recall, F1), confusion_matrix.png and errors.csv (of the
+        distilled student, or else of the best model), and cost.csv if COST is set
 
     python report.py
 """
@@ -15,17 +15,28 @@ if __name__ == "__main__":
 
 from pathlib import Path
 
+import pandas
 import torch
 from datasets import DatasetDict
 from torch import Tensor
 
 from bert_to_bilstm.distillation.labelling import NGRAMS
-from bert_to_bilstm.evaluation.comparison import accuracy_by_epoch, compare, confusion_matrix, errors, per_class
+from bert_to_bilstm.evaluation.comparison import (
+    accuracy_by_epoch,
+    compare,
+    confusion_matrix,
+    coverage,
+    errors,
+    new_sentences,
+    per_class,
+    reliability,
+)
 from bert_to_bilstm.evaluation.cost import cost_table
 from bert_to_bilstm.files import read_json, refuse_in_the_way
-from bert_to_bilstm.models.checkpoints import load_classifier
+from bert_to_bilstm.models.checkpoints import load_classifier, model_fingerprint
 from bert_to_bilstm.models.ngrams import NgramClassifier, load_ngrams, train_ngrams
-from bert_to_bilstm.outputs.plots import draw_comparison, draw_confusion_matrix
+from bert_to_bilstm.outputs.page import Page, write_page
+from bert_to_bilstm.outputs.plots import WITHOUT_EPOCHS, draw_comparison, draw_confusion_matrix
 from bert_to_bilstm.outputs.spreadsheet import write_table
 from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import is_first_process, stage
@@ -42,7 +53,10 @@ BATCH_SIZE = 256
 COST = False  # whether to measure what teacher and distilled student cost: size, speed on the CPU (minutes)
 KNOWLEDGE = Path("knowledge")  # of stage 4
 OUTPUT = Path("report")
-WRITTEN = ("comparison.csv", "comparison.png", "per_class.csv", "confusion_matrix.png", "errors.csv", "cost.csv")
+WRITTEN = (
+    *("index.html", "comparison.csv", "comparison.png", "per_class.csv", "confusion_matrix.png", "errors.csv"),
+    "cost.csv",
+)
 
 
 def find_checkpoints(data: DatasetDict) -> dict[str, Path]:
@@ -66,15 +80,26 @@ def find_ngrams(data: DatasetDict) -> NgramClassifier | None:
     return load_ngrams(KNOWLEDGE / NGRAMS)
 
 
+def ngram_weight(teacher: Path) -> float:
+    """The n-gram model's weight in what taught the distilled student, where that was these two and no others, or 0."""
+    origin = read_json(KNOWLEDGE / "origin.json")
+    teachers = origin.get("teachers") if isinstance(origin, dict) else None
+    if not isinstance(teachers, dict) or list(teachers.values()) != [model_fingerprint(teacher)]:
+        return 0
+    return origin.get("ngrams") or 0
+
+
 def predict(checkpoints: dict[str, Path], data: DatasetDict, labels: dict[int, str]) -> dict[str, dict[str, Tensor]]:
     """Model → split (valid, train) → logits (sentence, class): all that the report knows of the models.
 
     The first two are what a model has to beat: always the most frequent class, and a linear model of n-grams, that of
-    stage 4 or, before that, one trained here, which takes seconds.
+    stage 4 or, before that, one trained here, which takes seconds. "ensemble": it and the teacher, as
+    they taught the distilled student together.
     """
     train = data["train"]
     frequencies = torch.tensor(train["label"][:]).bincount(minlength=len(labels)).float()
-    ngrams = find_ngrams(data) or train_ngrams(train["sentence"][:], train["label"][:], len(labels))
+    known = find_ngrams(data)
+    ngrams = known or train_ngrams(train["sentence"][:], train["label"][:], len(labels))
     logits = {
         "most frequent class": {split: frequencies.expand(len(data[split]), -1) for split in ("valid", "train")},
         "n-gram model": {split: ngrams.predict_logits(data[split]["sentence"][:]) for split in ("valid", "train")},
@@ -85,6 +110,12 @@ def predict(checkpoints: dict[str, Path], data: DatasetDict, labels: dict[int, s
             split: predict_logits(model, tokenizer, data[split]["sentence"][:], BATCH_SIZE)
             for split in ("valid", "train")
         }
+        if name == "teacher" and known and (weight := ngram_weight(checkpoint)):
+            logits["ensemble"] = {
+                split: weight * logits["n-gram model"][split].log_softmax(1)
+                + (1 - weight) * logits["teacher"][split].log_softmax(1)
+                for split in ("valid", "train")
+            }
     return logits
 
 
@@ -101,25 +132,47 @@ def compare_models() -> None:
     best = table.loc[list(checkpoints), "dev accuracy"].idxmax()
     shown = "distilled student" if "distilled student" in checkpoints else best
     truth = torch.tensor(data["valid"]["label"][:])
-    matrix = confusion_matrix(logits[shown]["valid"], truth, labels, descriptions)
+    constant = [name for name in WITHOUT_EPOCHS if name in logits]
     by_epoch = accuracy_by_epoch(checkpoints)
-    by_epoch.insert(0, "n-gram model", table.loc["n-gram model", "dev accuracy"])
+    for place, name in enumerate(constant):
+        by_epoch.insert(place, name, table.loc[name, "dev accuracy"])
+    page = Page(
+        shown=shown,
+        checkpoint=str(checkpoints[shown]),
+        descriptions=descriptions,
+        new=int(new_sentences(data).sum()),
+        models=table,
+        by_epoch=by_epoch,
+        constant=constant,
+        per_class=per_class({name: logits[name] for name in by_epoch}, truth, labels, descriptions),
+        confusion=confusion_matrix(logits[shown]["valid"], truth, labels),
+        reliability=reliability(logits[shown]["valid"], truth),
+        coverage=coverage(logits[shown]["valid"], truth),
+        errors=errors(shown, logits, data, labels, descriptions),
+        cost=measure_costs(checkpoints, data, labels) if COST else None,
+    )
     write_table(OUTPUT / "comparison.csv", by_epoch)
     draw_comparison(OUTPUT / "comparison.png", by_epoch)
-    write_table(
-        OUTPUT / "per_class.csv", per_class({name: logits[name] for name in by_epoch}, truth, labels, descriptions)
+    write_table(OUTPUT / "per_class.csv", page.per_class)
+    draw_confusion_matrix(
+        OUTPUT / "confusion_matrix.png", page.confusion, descriptions, f"{shown}, {checkpoints[shown]}"
     )
-    draw_confusion_matrix(OUTPUT / "confusion_matrix.png", matrix, f"{shown}, {checkpoints[shown]}")
-    write_table(OUTPUT / "errors.csv", errors(shown, logits, data, labels, descriptions))
-    if COST:
-        if not {"teacher", "distilled student"} <= set(checkpoints):
-            print("the costs need model1/ and model3/: left out.")
-        else:
-            sentences = data["valid"]["sentence"][:]
-            costs = cost_table(checkpoints["teacher"], checkpoints["distilled student"], sentences, labels)
-            print(f"\n{costs.to_string()}\n")
-            write_table(OUTPUT / "cost.csv", costs)
+    write_table(OUTPUT / "errors.csv", page.errors)
+    if page.cost is not None:
+        write_table(OUTPUT / "cost.csv", page.cost)
+    write_page(OUTPUT / "index.html", page)
     print(f"{OUTPUT}/: {', '.join(sorted(path.name for path in OUTPUT.iterdir()))}")
+    print(f"open {OUTPUT / 'index.html'} in a browser.")
+
+
+def measure_costs(checkpoints: dict[str, Path], data: DatasetDict, labels: dict[int, str]) -> pandas.DataFrame | None:
+    """The costs of teacher and distilled student, on the screen too; None where one of them is missing."""
+    if not {"teacher", "distilled student"} <= set(checkpoints):
+        print("the costs need model1/ and model3/: left out.")
+        return None
+    costs = cost_table(checkpoints["teacher"], checkpoints["distilled student"], data["valid"]["sentence"][:], labels)
+    print(f"\n{costs.to_string()}\n")
+    return costs
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ os.environ |= {
     "HF_HUB_OFFLINE": "1",
 }
 
+from chromium import chromium  # noqa: F401  a fixture
 from java_stub import java_stub  # noqa: F401  a fixture
 from small_set import run_stages, write_tnews
 

@@ -1,5 +1,8 @@
 """What the report shows and leaves, checked against the checkpoints' own predictions on dev."""
 
+import json
+import math
+import re
 import shutil
 from pathlib import Path
 from unittest.mock import ANY
@@ -8,11 +11,15 @@ import pandas
 import pytest
 import torch
 from datasets import load_from_disk
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image
 
 import report
 from bert_to_bilstm.evaluation import cost
+from bert_to_bilstm.evaluation.comparison import coverage, reliability
 from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
+from bert_to_bilstm.outputs import plots
 from bert_to_bilstm.outputs.plots import draw_confusion_matrix, draw_history, drawable
 from bert_to_bilstm.text.dataset import load_labels
 from bert_to_bilstm.training.prediction import predict_logits
@@ -42,7 +49,8 @@ def test_the_table_on_the_screen_shows_the_models_and_what_they_have_to_beat(fin
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert rows[1][:4] == ["most", "frequent", "class", "0.3333"]  # of three classes, as many sentences each
     assert rows[2][:2] == ["n-gram", "model"] and float(rows[2][2]) > 0.5
-    for row, (name, directory) in zip(rows[3:6], NAMES.items(), strict=True):
+    assert rows[4][0] == "ensemble" and float(rows[4][1]) > 0.5
+    for row, (name, directory) in zip([rows[3], *rows[5:7]], NAMES.items(), strict=True):
         checkpoint = best_checkpoint(Path(directory), "")
         accuracy = checkpoint.name.split("-")[1]
         # No sentence of the small dev set stands in train, so the new rows are all rows.
@@ -50,13 +58,13 @@ def test_the_table_on_the_screen_shows_the_models_and_what_they_have_to_beat(fin
         assert row[: len(words) + 2] == [*words, str(checkpoint), accuracy]
         assert row[len(words) + 3] == accuracy
     assert {path.name for path in report.OUTPUT.iterdir()} == {
-        *("comparison.csv", "comparison.png", "confusion_matrix.png", "per_class.csv", "errors.csv")
+        *("index.html", "comparison.csv", "comparison.png", "confusion_matrix.png", "per_class.csv", "errors.csv")
     }
 
 
 def test_comparison_is_the_dev_accuracy_of_every_epoch(finished):
     table = read("comparison.csv").set_index("epoch")
-    assert list(table) == ["n-gram model", *NAMES]
+    assert list(table) == ["n-gram model", "ensemble", *NAMES]
     for name, directory in NAMES.items():
         history = pandas.read_csv(f"{directory}/history.csv").set_index("epoch")["valid_accuracy"]
         assert table[name].dropna().to_dict() == history.to_dict()
@@ -66,7 +74,7 @@ def test_comparison_is_the_dev_accuracy_of_every_epoch(finished):
 def test_per_class_scores_are_counted_on_dev(predicted):
     truth = torch.tensor(load_from_disk("data")["valid"]["label"][:])
     table = read("per_class.csv", text=("label",)).set_index(["model", "label"])
-    assert len(table) == 12
+    assert len(table) == 15
     for name in NAMES:
         for number, label in load_labels().items():
             row = table.loc[(name, label)]
@@ -160,12 +168,95 @@ def test_pictures_can_be_opened_and_depend_on_their_numbers_only(finished, tmp_p
     assert len(list(finished.glob("model*/history.png"))) == 3
 
 
-def test_classes_are_called_by_what_the_font_can_write(tmp_path):
-    logits, truth = torch.eye(4)[[0, 1, 1, 3]], torch.tensor([0, 0, 1, 2])
-    labels = dict(enumerate(["100", "101", "娱乐", "a$b$"]))
-    descriptions = {"100": "news_story", "101": "文化", "娱乐": "娱乐", "a$b$": ""}
-    matrix = report.confusion_matrix(logits, truth, labels, descriptions)
-    assert matrix.index.tolist() == ["news_story", "101", "2", "a$b$"]
-    assert matrix.to_numpy().tolist() == [[0.5, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
-    draw_confusion_matrix(tmp_path / "matrix.png", matrix, "$x$")
-    assert not drawable("a\tb") and drawable("é ß Ω")
+def test_the_ensemble_is_what_taught_the_student(finished, tmp_path, monkeypatch, capsys):
+    """The weighted mean of the log-probabilities of teacher and n-gram model; no row where others taught."""
+    valid = load_from_disk("data")["valid"]
+    model, tokenizer = load_classifier(best_checkpoint(Path("model1"), ""))
+    ngrams = report.find_ngrams(load_from_disk("data"))
+    origin = json.loads(Path("knowledge/origin.json").read_text(encoding="utf-8"))
+    mean = predict_logits(model, tokenizer, valid["sentence"][:]).log_softmax(1) * (1 - origin["ngrams"])
+    mean += ngrams.predict_logits(valid["sentence"][:]) * origin["ngrams"]
+    expected = (mean.argmax(1) == torch.tensor(valid["label"][:])).double().mean().item()
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("data", "model1", "model3"):
+        (tmp_path / name).symlink_to(finished / name)
+    shutil.copytree(finished / "knowledge", tmp_path / "knowledge")
+    report.main()
+    assert read("comparison.csv")["ensemble"].tolist() == pytest.approx([expected] * 8, abs=1e-4)
+    origin["teachers"]["another"] = "0123456789abcdef"
+    Path("knowledge/origin.json").write_text(json.dumps(origin), encoding="utf-8")
+    report.main()
+    assert list(read("comparison.csv")) == ["epoch", "n-gram model", "teacher", "distilled student"]
+
+
+def test_reliability_counts_answers_by_confidence():
+    """Four sentences: 0.95 right, 0.95 wrong, 0.65 right, and certainty, in the last tenth too."""
+    logits = torch.tensor([[0.95, 0.05], [0.95, 0.05], [0.35, 0.65], [1, 1e-30]]).log()
+    table = reliability(logits, torch.tensor([0, 1, 1, 0]))
+    assert table["from"].tolist() == [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    assert table["count"].tolist() == [0, 0, 0, 0, 0, 0, 1, 0, 0, 3]
+    assert table.loc[6, ["mean confidence", "accuracy"]].tolist() == pytest.approx([0.65, 1])
+    assert table.loc[9, ["mean confidence", "accuracy"]].tolist() == pytest.approx([2.9 / 3, 2 / 3])
+    assert table.loc[[0, 5, 8], ["mean confidence", "accuracy"]].isna().all(axis=None)
+
+
+def test_coverage_is_what_a_threshold_leaves():
+    logits = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.55, 0.45]]).log()
+    table = coverage(logits, torch.tensor([0, 1, 1, 0])).set_index("threshold")
+    assert table.loc[[0, 0.58, 0.7, 0.85, 0.95], "answered"].tolist() == [1, 0.75, 0.5, 0.25, 0]
+    assert table.loc[[0, 0.58, 0.7, 0.85], "accuracy"].tolist() == pytest.approx([0.75, 2 / 3, 1, 1])
+    assert math.isnan(table.loc[0.95, "accuracy"]) and len(table) == 100
+
+
+def test_the_confusion_matrix_counts_sentences():
+    logits, truth = torch.eye(3)[[0, 1, 1]], torch.tensor([0, 0, 1])
+    matrix = report.confusion_matrix(logits, truth, {0: "100", 1: "101", 2: "109"})
+    assert matrix.index.tolist() == matrix.columns.tolist() == ["100", "101", "109"]
+    assert matrix.to_numpy().tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+
+
+COUNTS = pandas.DataFrame([[2, 1, 0], [0, 1, 0], [0, 0, 0]], ["100", "$x$", "娱乐"], ["100", "$x$", "娱乐"])
+DESCRIPTIONS = {"100": "news_story", "$x$": "文化", "娱乐": "娱乐"}
+
+
+def test_labels_stand_for_descriptions_where_no_font_can_write_these(tmp_path, monkeypatch, capsys):
+    """A label that none can write, either, is its number; the same picture as with these names from the start."""
+    monkeypatch.setattr(plots, "CJK_FONTS", re.compile("none"))
+    draw_confusion_matrix(tmp_path / "matrix.png", COUNTS, DESCRIPTIONS, "$x$")
+    assert capsys.readouterr().out == (
+        f"{tmp_path}/matrix.png: no font here can write '文化', so labels are drawn: install Noto Sans CJK.\n"
+    )
+    names = {"100": "news_story", "$x$": "$x$", "娱乐": "2"}
+    draw_confusion_matrix(tmp_path / "expected.png", COUNTS, names, "$x$")
+    assert capsys.readouterr().out == ""
+    assert (tmp_path / "matrix.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+    assert not drawable("a\tb", ["DejaVu Sans"]) and drawable("é ß Ω", ["DejaVu Sans"])
+
+
+def test_a_chinese_font_of_the_machine_writes_the_descriptions(tmp_path, monkeypatch, capsys):
+    """Here one of four characters that is made for the purpose, installed after matplotlib has listed the fonts."""
+    square = TTGlyphPen(None)
+    for step, corner in ((square.moveTo, (0, 0)), (square.lineTo, (0, 700)), (square.lineTo, (700, 700))):
+        step(corner)
+    square.closePath()
+    names = [".notdef", "one", "two", "three", "four"]
+    font = FontBuilder(1000, isTTF=True)
+    font.setupGlyphOrder(names)
+    font.setupCharacterMap(dict(zip(map(ord, "文化娱乐"), names[1:], strict=True)))
+    font.setupGlyf(dict.fromkeys(names, square.glyph()))
+    font.setupHorizontalMetrics(dict.fromkeys(names, (1000, 0)))
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": "Noto Sans CJK SC", "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save(tmp_path / "font.ttf")
+    monkeypatch.setattr(plots, "findSystemFonts", lambda: [str(tmp_path / "font.ttf")])
+    monkeypatch.setattr(
+        plots.fontManager, "ttflist", [one for one in plots.fontManager.ttflist if "DejaVu" in one.name]
+    )
+    draw_confusion_matrix(tmp_path / "matrix.png", COUNTS, DESCRIPTIONS, "文化")
+    assert capsys.readouterr().out == ""
+    names = {"100": "news_story", "$x$": "$x$", "娱乐": "2"}
+    draw_confusion_matrix(tmp_path / "codes.png", COUNTS, names, "文化")
+    assert (tmp_path / "matrix.png").read_bytes() != (tmp_path / "codes.png").read_bytes()

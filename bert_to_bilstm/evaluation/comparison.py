@@ -15,8 +15,9 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-from bert_to_bilstm.outputs.plots import drawable
 from bert_to_bilstm.training.run import read_history
+
+BINS = 10  # of confidence
 
 
 def new_sentences(data: DatasetDict) -> Tensor:
@@ -82,18 +83,38 @@ def per_class(
     return pandas.concat(tables).set_index("model")
 
 
-def confusion_matrix(
-    logits: Tensor, truth: Tensor, labels: dict[int, str], descriptions: dict[str, str]
-) -> pandas.DataFrame:
-    """The share of each true class (row) that is taken for each class (column), by what the classes are called."""
+def confusion_matrix(logits: Tensor, truth: Tensor, labels: dict[int, str]) -> pandas.DataFrame:
+    """How many sentences of each true class (row) are taken for each class (column), by their labels."""
     counts = multiclass_confusion_matrix(logits, truth, num_classes=len(labels))
-    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)  # dev may lack a class
-    names = [
-        # a description, or else a label, that the font can write
-        next(name for name in (descriptions[label], label, str(number)) if name and drawable(name))
-        for number, label in labels.items()
+    return pandas.DataFrame(counts.numpy(), index=list(labels.values()), columns=list(labels.values()))
+
+
+def reliability(logits: Tensor, truth: Tensor) -> pandas.DataFrame:
+    """A row a tenth of confidence, `from` to `to`: `count` of sentences, their `mean confidence` and `accuracy`.
+
+    The last two are missing where there is no sentence. Reliability diagrams: Guo et al. 2017, arXiv 1706.04599.
+    """
+    confidence, predicted = logits.softmax(1).max(1)
+    answers = pandas.DataFrame({"mean confidence": confidence.double(), "accuracy": (predicted == truth).double()})
+    bins = answers.groupby((confidence * BINS).long().clamp(max=BINS - 1).numpy())
+    table = bins.mean().reindex(range(BINS))
+    table.insert(0, "from", [number / BINS for number in range(BINS)])
+    table.insert(1, "to", [(number + 1) / BINS for number in range(BINS)])
+    table.insert(2, "count", bins.size().reindex(range(BINS), fill_value=0))
+    return table
+
+
+def coverage(logits: Tensor, truth: Tensor) -> pandas.DataFrame:
+    """A row a `threshold`, 0.00 to 0.99: the share of sentences `answered`, those of at least that confidence, and the
+    `accuracy` of these answers, missing where there is none."""
+    confidence, predicted = logits.softmax(1).max(1)
+    right = (predicted == truth).double()
+    rows = [
+        {"threshold": threshold, "answered": sure.double().mean().item(), "accuracy": right[sure].mean().item()}
+        for threshold in (number / 100 for number in range(100))
+        for sure in [confidence >= threshold]
     ]
-    return pandas.DataFrame(shares.numpy(), index=names, columns=names)
+    return pandas.DataFrame(rows)
 
 
 def errors(
@@ -112,7 +133,7 @@ def errors(
     table = table.set_index("row")
     table["label"] = [labels[number] for number in truth.tolist()]
     table["label_desc"] = table["label"].map(descriptions)
-    for model in dict.fromkeys(["teacher", name]):
+    for model in dict.fromkeys([name, "teacher"]):
         if model in logits:
             confidence, predicted = logits[model]["valid"].softmax(1).max(1)
             table[model] = [labels[number] for number in predicted.tolist()]

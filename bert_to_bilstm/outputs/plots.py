@@ -1,22 +1,34 @@
 """Pictures of a training and of the report, by matplotlib; the same bytes for the same numbers."""
 
 import io
+import re
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.font_manager import findfont, findSystemFonts, fontManager, get_font
 from matplotlib.ticker import MaxNLocator
 
 from bert_to_bilstm.files import write_bytes
+from bert_to_bilstm.stages import say
 
 DOTS_PER_INCH = 120
 LARGEST = 24  # inches; a confusion matrix of more classes than fit has smaller letters
 NUMBERED_CELLS = 30  # classes; the cells of a larger confusion matrix are too small for numbers
+# Fonts with Chinese characters, as Linux, macOS and Windows have them; the first that is there is taken.
+CJK_FONTS = re.compile(
+    "(Noto|Source Han) Sans (CJK )?(SC|CN|JP|TC|HK|KR)|Source Han Sans|WenQuanYi .*|PingFang .*|Hiragino Sans GB|"
+    "Heiti .*|STHeiti|Microsoft YaHei|DengXian|SimHei|SimSun|Droid Sans Fallback|Arial Unicode MS"
+)
+OWN_FONT = "DejaVu Sans"  # which comes with matplotlib
+WITHOUT_EPOCHS = ("n-gram model", "ensemble")  # models that are a line across the picture
 COLOURS = {
     "n-gram model": "tab:gray",
     "teacher": "tab:blue",
+    "ensemble": "tab:purple",
     "student alone": "tab:orange",
     "distilled student": "tab:green",
 }
@@ -64,7 +76,7 @@ def draw_comparison(path: Path, accuracies: pandas.DataFrame) -> None:
     axes = figure.subplots()
     for name, column in accuracies.items():
         values = column.dropna()
-        if name == "n-gram model":  # it has no epochs
+        if name in WITHOUT_EPOCHS:
             axes.axhline(values.iloc[0], linestyle="--", color=COLOURS[name], label=f"{name}, {values.iloc[0]:.4f}")
             continue
         draw_curve(axes, values, f"{name}, best {values.max():.4f}", COLOURS[name])
@@ -73,19 +85,32 @@ def draw_comparison(path: Path, accuracies: pandas.DataFrame) -> None:
     save(figure, path)
 
 
-def draw_confusion_matrix(path: Path, matrix: pandas.DataFrame, title: str) -> None:
-    """`matrix`: rows the true classes, columns the predicted ones, each row's shares adding up to 1."""
+def draw_confusion_matrix(path: Path, counts: pandas.DataFrame, descriptions: dict[str, str], title: str) -> None:
+    """`counts` of sentences: rows the true labels, columns the predicted ones; drawn are the shares of each row.
+
+    A class is called by its description, or else by its label or its number, whichever the fonts of this machine can
+    write; a line says so where one lacks a character of a description.
+    """
+    matrix = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)  # dev may lack a class
+    fonts = text_fonts()
+    names = [
+        next(name for name in (descriptions[label], label, str(number)) if name and drawable(name, fonts))
+        for number, label in enumerate(counts.index)
+    ]
+    if missing := next((text for text in descriptions.values() if text and not drawable(text, fonts)), ""):
+        say(f"{path}: no font here can write {missing!r}, so labels are drawn: install Noto Sans CJK.")
     classes = len(matrix)
     side = min(4 + 0.45 * classes, LARGEST)
     points = min(9.0, 0.75 * 72 * (side - 3) / classes)  # as high as a row allows
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
+    text: dict[str, Any] = {"fontsize": points, "fontfamily": fonts, "parse_math": False}
     image = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(classes), matrix.columns, rotation=90, fontsize=points, parse_math=False)
-    axes.set_yticks(range(classes), matrix.index, fontsize=points, parse_math=False)
+    axes.set_xticks(range(classes), names, rotation=90, **text)
+    axes.set_yticks(range(classes), names, **text)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(title, fontsize="medium", parse_math=False)
+    axes.set_title(title, **text | {"fontsize": "medium"})
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     for row, column in [(r, c) for r in range(classes) for c in range(classes)] if classes <= NUMBERED_CELLS else []:
         share = matrix.iat[row, column]
@@ -113,7 +138,17 @@ def draw_ablation(path: Path, accuracies: dict[str, list[float]]) -> None:
     save(figure, path)
 
 
-def drawable(text: str) -> bool:
-    """Whether matplotlib's own font has every character of `text`; it has no Chinese ones."""
-    font = get_font(findfont(FontProperties()))
-    return text.isprintable() and all(font.get_char_index(ord(character)) for character in text)
+def text_fonts() -> list[str]:
+    """matplotlib's own font, which has no Chinese characters, and one of this machine's that has them, if there is."""
+    known = {font.fname for font in fontManager.ttflist}
+    for file in set(findSystemFonts()) - known:  # installed since matplotlib made its list of fonts
+        with suppress(Exception):  # a file that is no font raises whatever freetype stumbles over
+            fontManager.addfont(file)
+    names = {font.name for font in fontManager.ttflist}
+    return [OWN_FONT, *sorted(filter(CJK_FONTS.fullmatch, names))[:1]]
+
+
+def drawable(text: str, fonts: list[str]) -> bool:
+    """Whether the `fonts` together have every character of `text`."""
+    faces = [get_font(findfont(name)) for name in fonts]
+    return text.isprintable() and all(any(face.get_char_index(ord(one)) for face in faces) for one in text)
