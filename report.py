@@ -2,8 +2,9 @@
 
 Reads   data/ and whichever of model1/, model2/, model3/ exist
 Writes  report/: index.html, the page to look at, which holds all of the following; comparison.csv and comparison.png
-        (dev accuracy by epoch), per_class.csv (precision, recall, F1), confusion_matrix.png and errors.csv (of the
-        distilled student, or else of the best model), and cost.csv if COST is set
+        (dev accuracy by epoch), per_class.csv (precision, recall, F1), calibration.csv; of the distilled student, or
+        else of the best model, confusion_matrix.png, confidence.csv (how many answers are surer than what, and how
+        right those are), errors.csv; suspicious.csv (train rows whose label may be wrong); cost.csv if COST is set
 
     python report.py
 """
@@ -15,6 +16,7 @@ if __name__ == "__main__":
 
 from pathlib import Path
 
+import numpy as np
 import pandas
 import torch
 from datasets import DatasetDict
@@ -23,6 +25,7 @@ from torch import Tensor
 from bert_to_bilstm.distillation.labelling import NGRAMS
 from bert_to_bilstm.evaluation.comparison import (
     accuracy_by_epoch,
+    calibration,
     compare,
     confusion_matrix,
     coverage,
@@ -32,14 +35,16 @@ from bert_to_bilstm.evaluation.comparison import (
     reliability,
 )
 from bert_to_bilstm.evaluation.cost import cost_table
+from bert_to_bilstm.evaluation.explanation import carried_by
+from bert_to_bilstm.evaluation.suspicious import suspicious
 from bert_to_bilstm.files import read_json, refuse_in_the_way
 from bert_to_bilstm.models.checkpoints import load_classifier, model_fingerprint
-from bert_to_bilstm.models.ngrams import NgramClassifier, load_ngrams, train_ngrams
+from bert_to_bilstm.models.ngrams import NgramClassifier, fitted_and_unseen, load_ngrams, train_ngrams
 from bert_to_bilstm.outputs.page import Page, write_page
 from bert_to_bilstm.outputs.plots import WITHOUT_EPOCHS, draw_comparison, draw_confusion_matrix
 from bert_to_bilstm.outputs.spreadsheet import write_table
 from bert_to_bilstm.settings import settings_of
-from bert_to_bilstm.stages import is_first_process, stage
+from bert_to_bilstm.stages import is_first_process, say, stage
 from bert_to_bilstm.text.dataset import digests, load_data, load_descriptions, load_labels
 from bert_to_bilstm.training.prediction import predict_logits
 from bert_to_bilstm.training.run import trained_checkpoint
@@ -53,9 +58,10 @@ BATCH_SIZE = 256
 COST = False  # whether to measure what teacher and distilled student cost: size, speed on the CPU (minutes)
 KNOWLEDGE = Path("knowledge")  # of stage 4
 OUTPUT = Path("report")
+EXPLAINED = 2000  # errors of which is told what carried the answer, those first of which the model is surest
 WRITTEN = (
-    *("index.html", "comparison.csv", "comparison.png", "per_class.csv", "confusion_matrix.png", "errors.csv"),
-    "cost.csv",
+    *("index.html", "comparison.csv", "comparison.png", "per_class.csv", "calibration.csv", "confusion_matrix.png"),
+    *("confidence.csv", "errors.csv", "suspicious.csv", "cost.csv"),
 )
 
 
@@ -72,12 +78,13 @@ def find_checkpoints(data: DatasetDict) -> dict[str, Path]:
     return found
 
 
-def find_ngrams(data: DatasetDict) -> NgramClassifier | None:
-    """The n-gram model in KNOWLEDGE, if it is there and was trained on `data`."""
+def find_ngrams(data: DatasetDict) -> NgramClassifier:
+    """The n-gram model in KNOWLEDGE, if it is there and was trained on `data`, or one trained here, in seconds."""
     origin = read_json(KNOWLEDGE / "origin.json")
-    if not isinstance(origin, dict) or origin.get("data") != digests(data)["data"] or not origin.get("ngrams"):
-        return None
-    return load_ngrams(KNOWLEDGE / NGRAMS)
+    if isinstance(origin, dict) and origin.get("data") == digests(data)["data"] and origin.get("ngrams"):
+        return load_ngrams(KNOWLEDGE / NGRAMS)
+    say("training an n-gram model to compare with ...")
+    return train_ngrams(data["train"]["sentence"][:], data["train"]["label"][:], len(load_labels()))
 
 
 def ngram_weight(teacher: Path) -> float:
@@ -89,28 +96,27 @@ def ngram_weight(teacher: Path) -> float:
     return origin.get("ngrams") or 0
 
 
-def predict(checkpoints: dict[str, Path], data: DatasetDict, labels: dict[int, str]) -> dict[str, dict[str, Tensor]]:
-    """Model → split (valid, train) → logits (sentence, class): all that the report knows of the models.
+def predict(
+    checkpoints: dict[str, Path], ngrams: NgramClassifier, data: DatasetDict, labels: dict[int, str]
+) -> dict[str, dict[str, Tensor]]:
+    """Model → split (valid, train) → logits (sentence, class).
 
-    The first two are what a model has to beat: always the most frequent class, and a linear model of n-grams, that of
-    stage 4 or, before that, one trained here, which takes seconds. "ensemble": it and the teacher, as
-    they taught the distilled student together.
+    The first two are what a model has to beat: always the most frequent class, and the linear model of n-grams.
+    "ensemble": this and the teacher, as they taught the distilled student together.
     """
-    train = data["train"]
-    frequencies = torch.tensor(train["label"][:]).bincount(minlength=len(labels)).float()
-    known = find_ngrams(data)
-    ngrams = known or train_ngrams(train["sentence"][:], train["label"][:], len(labels))
+    frequencies = torch.tensor(data["train"]["label"][:]).bincount(minlength=len(labels)).float()
     logits = {
         "most frequent class": {split: frequencies.expand(len(data[split]), -1) for split in ("valid", "train")},
         "n-gram model": {split: ngrams.predict_logits(data[split]["sentence"][:]) for split in ("valid", "train")},
     }
     for name, checkpoint in checkpoints.items():
+        say(f"{name}: {checkpoint} reads {sum(len(data[split]) for split in ('valid', 'train')):,} sentences ...")
         model, tokenizer = load_classifier(checkpoint, labels)
         logits[name] = {
             split: predict_logits(model, tokenizer, data[split]["sentence"][:], BATCH_SIZE)
             for split in ("valid", "train")
         }
-        if name == "teacher" and known and (weight := ngram_weight(checkpoint)):
+        if name == "teacher" and (weight := ngram_weight(checkpoint)):
             logits["ensemble"] = {
                 split: weight * logits["n-gram model"][split].log_softmax(1)
                 + (1 - weight) * logits["teacher"][split].log_softmax(1)
@@ -123,7 +129,8 @@ def compare_models() -> None:
     data, labels, descriptions = load_data(), load_labels(), load_descriptions()
     checkpoints = find_checkpoints(data)
     refuse_in_the_way([OUTPUT / name for name in WRITTEN], [OUTPUT])
-    logits = predict(checkpoints, data, labels)
+    ngrams = find_ngrams(data)
+    logits = predict(checkpoints, ngrams, data, labels)
     if not is_first_process():
         return
     table = compare(checkpoints, logits, data, len(labels))
@@ -136,6 +143,12 @@ def compare_models() -> None:
     by_epoch = accuracy_by_epoch(checkpoints)
     for place, name in enumerate(constant):
         by_epoch.insert(place, name, table.loc[name, "dev accuracy"])
+    train = data["train"]
+    say(f"looking for wrong labels among the {len(train):,} train sentences ...")
+    _, unseen = fitted_and_unseen(ngrams, train["sentence"][:], train["label"][:])
+    teacher = logits["teacher"]["train"] if "teacher" in logits else None
+    wrong = errors(shown, logits, data, labels, descriptions)
+    wrong["carried by"] = explain(checkpoints[shown], wrong["sentence"].tolist())
     page = Page(
         shown=shown,
         checkpoint=str(checkpoints[shown]),
@@ -148,7 +161,11 @@ def compare_models() -> None:
         confusion=confusion_matrix(logits[shown]["valid"], truth, labels),
         reliability=reliability(logits[shown]["valid"], truth),
         coverage=coverage(logits[shown]["valid"], truth),
-        errors=errors(shown, logits, data, labels, descriptions),
+        calibration=calibration(
+            {name: (splits["valid"], temperature_of(checkpoints.get(name))) for name, splits in logits.items()}, truth
+        ),
+        errors=wrong,
+        suspicious=suspicious(data, unseen, teacher, labels, descriptions),
         cost=measure_costs(checkpoints, data, labels) if COST else None,
     )
     write_table(OUTPUT / "comparison.csv", by_epoch)
@@ -157,12 +174,33 @@ def compare_models() -> None:
     draw_confusion_matrix(
         OUTPUT / "confusion_matrix.png", page.confusion, descriptions, f"{shown}, {checkpoints[shown]}"
     )
+    write_table(OUTPUT / "calibration.csv", page.calibration)
+    write_table(OUTPUT / "confidence.csv", page.coverage.set_index("threshold"))
     write_table(OUTPUT / "errors.csv", page.errors)
+    write_table(OUTPUT / "suspicious.csv", page.suspicious)
     if page.cost is not None:
         write_table(OUTPUT / "cost.csv", page.cost)
     write_page(OUTPUT / "index.html", page)
     print(f"{OUTPUT}/: {', '.join(sorted(path.name for path in OUTPUT.iterdir()))}")
     print(f"open {OUTPUT / 'index.html'} in a browser.")
+
+
+def temperature_of(checkpoint: Path | None) -> float:
+    """What the logits of a student were divided by; 1 of other models."""
+    config = read_json(checkpoint / "config.json") if checkpoint else {}
+    return config.get("calibration_temperature", 1.0)
+
+
+def explain(checkpoint: Path, sentences: list[str]) -> list[str]:
+    """What carried the answers to the first EXPLAINED sentences."""
+    model, tokenizer = load_classifier(checkpoint)
+    say(f"asking {checkpoint} what carried its answers to {min(EXPLAINED, len(sentences)):,} sentences ...")
+
+    def probabilities(texts: list[str]) -> np.ndarray:
+        return predict_logits(model, tokenizer, texts, BATCH_SIZE).softmax(1).numpy()
+
+    told = carried_by(probabilities, tokenizer, sentences[:EXPLAINED])
+    return [*told, *[""] * (len(sentences) - len(told))]
 
 
 def measure_costs(checkpoints: dict[str, Path], data: DatasetDict, labels: dict[int, str]) -> pandas.DataFrame | None:

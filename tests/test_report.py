@@ -47,6 +47,7 @@ def test_the_table_on_the_screen_shows_the_models_and_what_they_have_to_beat(fin
     monkeypatch.setattr(report, "OUTPUT", tmp_path / "report")
     report.main()
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    rows = rows[[row[0] for row in rows].index("checkpoint") :]
     assert rows[1][:4] == ["most", "frequent", "class", "0.3333"]  # of three classes, as many sentences each
     assert rows[2][:2] == ["n-gram", "model"] and float(rows[2][2]) > 0.5
     assert rows[4][0] == "ensemble" and float(rows[4][1]) > 0.5
@@ -58,7 +59,8 @@ def test_the_table_on_the_screen_shows_the_models_and_what_they_have_to_beat(fin
         assert row[: len(words) + 2] == [*words, str(checkpoint), accuracy]
         assert row[len(words) + 3] == accuracy
     assert {path.name for path in report.OUTPUT.iterdir()} == {
-        *("index.html", "comparison.csv", "comparison.png", "confusion_matrix.png", "per_class.csv", "errors.csv")
+        *("index.html", "comparison.csv", "comparison.png", "confusion_matrix.png", "per_class.csv", "errors.csv"),
+        *("calibration.csv", "confidence.csv", "suspicious.csv"),
     }
 
 
@@ -116,7 +118,7 @@ def test_without_a_distilled_student_the_best_model_there_is_is_shown(finished, 
     assert list(read("comparison.csv")) == ["epoch", "n-gram model", "student alone"]
     assert list(read("errors.csv")) == [
         *("row", "sentence", "label", "label_desc"),
-        *("student alone", "student alone label_desc", "student alone confidence"),
+        *("student alone", "student alone label_desc", "student alone confidence", "carried by"),
     ]
     assert "the costs need model1/ and model3/" in capsys.readouterr().out
 

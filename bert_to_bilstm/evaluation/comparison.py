@@ -9,6 +9,7 @@ from datasets import DatasetDict
 from torch import Tensor
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
+    multiclass_calibration_error,
     multiclass_confusion_matrix,
     multiclass_f1_score,
     multiclass_precision,
@@ -102,6 +103,22 @@ def reliability(logits: Tensor, truth: Tensor) -> pandas.DataFrame:
     table.insert(1, "to", [(number + 1) / BINS for number in range(BINS)])
     table.insert(2, "count", bins.size().reindex(range(BINS), fill_value=0))
     return table
+
+
+def calibration(models: dict[str, tuple[Tensor, float]], truth: Tensor) -> pandas.DataFrame:
+    """A row a model: its `temperature`, and how far confidence and accuracy lie apart without and with it, in the mean:
+    the expected calibration error in bins of confidence (Guo et al. 2017).
+
+    `models`: name → logits (sentence, class) as the model gives them, and what they were divided by.
+    """
+    rows = {}
+    for name, (logits, temperature) in models.items():
+        without, with_it = (
+            multiclass_calibration_error(given, truth, num_classes=logits.shape[1], n_bins=BINS).item()
+            for given in ((logits * temperature).softmax(1), logits.softmax(1))
+        )
+        rows[name] = {"temperature": temperature, "ECE without it": without, "ECE": with_it}
+    return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
 def coverage(logits: Tensor, truth: Tensor) -> pandas.DataFrame:

@@ -19,15 +19,15 @@ PLACE = '<script type="application/json" id="data">the data</script>'
 # As JSON writes them, too, so that no text of the data ends the script element that holds them.
 ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 DIGITS = 4  # of shares
+SUSPICIOUS = 1000
 
 
 @dataclass
 class Page:
     """What the page shows: the tables of evaluation/.
 
-    `confusion` counts sentences by true class (row) and predicted class (column). In `errors`, and in the tables of the
-    two tabs that may be left out, a column `X` of labels is known by its neighbour `X label_desc`, and one of shares by
-    a name that ends in "confidence".
+    `confusion` counts sentences by true class (row) and predicted class (column). In `errors` and `suspicious` a column
+    `X` of labels is known by its neighbour `X label_desc`, and one of shares by a name that ends in "confidence".
     """
 
     shown: str  # the model that confusion, reliability, coverage and errors are of
@@ -41,10 +41,10 @@ class Page:
     confusion: pandas.DataFrame
     reliability: pandas.DataFrame
     coverage: pandas.DataFrame
+    calibration: pandas.DataFrame
     errors: pandas.DataFrame
+    suspicious: pandas.DataFrame  # of each reason the first SUSPICIOUS are shown
     cost: pandas.DataFrame | None = None
-    suspicious: pandas.DataFrame | None = None  # train rows whose label may be wrong
-    characters: pandas.DataFrame | None = None  # those that carried an answer
 
 
 def write_page(path: Path, page: Page) -> None:
@@ -82,8 +82,8 @@ def page_data(page: Page) -> dict[str, Any]:
         "cost": page.cost
         if page.cost is None
         else {"columns": list(page.cost), "rows": plain(page.cost.reset_index())},
-        "suspicious": page.suspicious if page.suspicious is None else long_table(page.suspicious, labels),
-        "characters": page.characters if page.characters is None else long_table(page.characters, labels),
+        "calibration": plain(page.calibration.reset_index()),
+        "suspicious": long_table(page.suspicious.groupby("reason", sort=False).head(SUSPICIOUS), labels),
     }
 
 

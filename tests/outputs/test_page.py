@@ -15,6 +15,7 @@ from PIL import Image
 
 import report
 from bert_to_bilstm.evaluation.comparison import (
+    calibration,
     compare,
     confusion_matrix,
     coverage,
@@ -23,6 +24,7 @@ from bert_to_bilstm.evaluation.comparison import (
     per_class,
     reliability,
 )
+from bert_to_bilstm.evaluation.suspicious import suspicious
 from bert_to_bilstm.outputs.page import Page, write_page
 
 STUDENT = "distilled student"
@@ -30,7 +32,7 @@ RIGHT = {"n-gram model": 0.5, "teacher": 0.7, "student alone": 0.4, STUDENT: 0.2
 SCRIPT, END = "<script>alert(1)</script>", "</script><b>"
 
 
-def example_page(classes: int, dev: int, **more: pandas.DataFrame) -> Page:
+def example_page(classes: int, dev: int) -> Page:
     """Random models on random headlines, of which the first is SCRIPT; the second class is called END."""
     generator = torch.Generator().manual_seed(0)
     characters = random.Random(0)
@@ -69,8 +71,9 @@ def example_page(classes: int, dev: int, **more: pandas.DataFrame) -> Page:
         confusion=confusion_matrix(mine, truth, labels),
         reliability=reliability(mine, truth),
         coverage=coverage(mine, truth),
+        calibration=calibration({STUDENT: (mine, 2.0)}, truth),
         errors=errors(STUDENT, logits, data, labels, descriptions),
-        **more,
+        suspicious=suspicious(data, logits[STUDENT]["train"], None, labels, descriptions),
     )
 
 
@@ -108,7 +111,7 @@ def test_the_page_of_a_finished_run(finished, chromium):
     wrong = pandas.read_csv(report.OUTPUT / "errors.csv", dtype=str)
     assert [row[:3] for row in listed(chromium)] == wrong[["row", "sentence", "label_desc"]].to_numpy().tolist()[:100]
     assert "Not measured: set COST = True at the top of report.py." in chromium.texts("#panel-summary p")
-    assert chromium.texts("[role=tab]") == ["Summary", "Classes", "Errors"]
+    assert chromium.texts("[role=tab]") == ["Summary", "Classes", "Errors", "Suspicious rows"]
 
 
 @pytest.mark.parametrize("classes", [2, 15, 200])
@@ -158,7 +161,7 @@ def test_a_cell_of_the_confusion_matrix_lists_its_headlines(way, classes, tmp_pa
     assert chromium.visible("#panel-errors") and not chromium.visible("#panel-classes")
     mine = page.errors[(page.errors["label"] == f"c{true}") & (page.errors[STUDENT] == f"c{predicted}")]
     assert len(mine) == count > 0
-    assert chromium.texts("#panel-errors p")[0] == f"{count:,} of {len(page.errors):,} errors"
+    assert chromium.texts("#panel-errors p[aria-live]")[0] == f"{count:,} of {len(page.errors):,} errors"
     assert [row[1] for row in listed(chromium)] == mine["sentence"].tolist()[:100]
 
 
@@ -200,7 +203,8 @@ def test_the_parts_are_reached_by_keys_and_by_the_address(example, chromium):
     chromium.press("Tab", "ArrowRight")
     assert chromium.visible("#panel-classes") and chromium.run("location.hash") == "#classes"
     chromium.press("ArrowLeft", "ArrowLeft")  # round to the last
-    assert chromium.visible("#panel-errors") and chromium.run("document.activeElement.textContent") == "Errors"
+    assert chromium.visible("#panel-suspicious")
+    assert chromium.run("document.activeElement.textContent") == "Suspicious rows"
     chromium.open(path, part="classes")
     assert chromium.visible("#panel-classes")
 
@@ -263,18 +267,26 @@ def test_ten_thousand_errors_open_in_under_two_seconds(classes, tmp_path, chromi
     assert len(listed(chromium)) == 100
 
 
-def test_tables_that_come_later_have_a_tab_each(tmp_path, chromium):
-    suspicious = pandas.DataFrame(
-        {"row": [7], "sentence": ["标题"], "label": ["c0"], "label_desc": ["第c0类"], "n-gram confidence": [0.987]}
+def test_suspicious_rows_have_a_tab(tmp_path, chromium):
+    page = example_page(2, 50)
+    page.suspicious = pandas.DataFrame(
+        {
+            "row": [7, 8],
+            "sentence": ["标题", SCRIPT],
+            "label": ["c0", "c1"],
+            "label label_desc": ["第c0类", END],
+            "reason": ["both models contradict", "also in dev"],
+            "proposed": ["c1", "c0"],
+            "proposed label_desc": [END, "第c0类"],
+            "confidence": [0.987, None],
+        }
     ).set_index("row")
-    characters = pandas.DataFrame({"row": [3], "sentence": ["球赛"], "characters": ["球"]}).set_index("row")
-    path = tmp_path / "index.html"
-    write_page(path, example_page(2, 50, suspicious=suspicious, characters=characters))
-    chromium.open(path, part="suspicious")
-    assert chromium.texts("[role=tab]")[3:] == ["Suspicious rows", "Why"]
+    write_page(tmp_path / "index.html", page)
+    chromium.open(tmp_path / "index.html", part="suspicious")
     assert chromium.visible("#panel-suspicious")
-    assert chromium.texts("#panel-suspicious td") == ["7", "标题", "第c0类", "98.7 %"]
-    assert chromium.texts("#panel-characters td") == ["3", "球赛", "球"]
+    first, second = chromium.texts("#panel-suspicious td")[:6], chromium.texts("#panel-suspicious td")[6:]
+    assert first == ["7", "标题", "第c0类", "both models contradict", END, "98.7 %"]
+    assert second[:5] == ["8", SCRIPT, END, "also in dev", "第c0类"]
 
 
 def test_classes_of_one_description_are_told_apart(tmp_path, chromium):
