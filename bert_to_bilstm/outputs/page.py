@@ -57,7 +57,8 @@ def write_page(path: Path, page: Page) -> None:
 def page_data(page: Page) -> dict[str, Any]:
     """What page.html reads."""
     labels = list(page.descriptions)
-    f1 = {model: rows["f1"] for model, rows in page.per_class.groupby(level=0, sort=False)}
+    errors = page.errors.rename(columns={"label": "true class", "label_desc": "true class label_desc"})
+    costs = None if page.cost is None else {"columns": list(page.cost), "rows": plain(page.cost.reset_index())}
     return {
         "shown": page.shown,
         "checkpoint": page.checkpoint,
@@ -68,20 +69,16 @@ def page_data(page: Page) -> dict[str, Any]:
         "models": plain(page.models.reset_index()),
         "by_epoch": {
             "epochs": page.by_epoch.index.tolist(),
-            "models": {name: column for name, column in zip(page.by_epoch, plain(page.by_epoch.T), strict=True)},
+            "models": dict(zip(page.by_epoch, plain(page.by_epoch.T), strict=True)),
             "constant": list(page.constant),
         },
-        "f1": {model: plain(scores.to_frame().T)[0] for model, scores in f1.items()},
+        "f1": {model: plain(rows[["f1"]].T)[0] for model, rows in page.per_class.groupby(level=0, sort=False)},
         "support": page.confusion.sum(axis=1).tolist(),
         "confusion": plain(page.confusion),
         "reliability": plain(page.reliability),
         "coverage": plain(page.coverage),
-        "errors": long_table(
-            page.errors.rename(columns={"label": "true class", "label_desc": "true class label_desc"}), labels
-        ),
-        "cost": page.cost
-        if page.cost is None
-        else {"columns": list(page.cost), "rows": plain(page.cost.reset_index())},
+        "errors": long_table(errors, labels),
+        "cost": costs,
         "calibration": plain(page.calibration.reset_index()),
         "suspicious": long_table(page.suspicious.groupby("reason", sort=False).head(SUSPICIOUS), labels),
     }
