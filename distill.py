@@ -31,7 +31,6 @@ from bert_to_bilstm.distillation.transfer_set import gather_transfer_set, with_m
 from bert_to_bilstm.files import expand, file_fingerprint
 from bert_to_bilstm.models.bilstm import new_student
 from bert_to_bilstm.models.checkpoints import (
-    best_checkpoint,
     check_weights,
     load_classifier,
     load_tokenizer,
@@ -39,7 +38,7 @@ from bert_to_bilstm.models.checkpoints import (
 )
 from bert_to_bilstm.models.initialisation import shared_tokens, start_from_teacher
 from bert_to_bilstm.models.ngrams import train_ngrams
-from bert_to_bilstm.outputs.onnx_export import export_onnx
+from bert_to_bilstm.outputs.onnx_export import export_best
 from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import say, stage
 from bert_to_bilstm.text.dataset import DATA, STUDENT_TOKENIZER, digests, load_data, load_descriptions, load_labels
@@ -196,7 +195,7 @@ def main() -> None:
         if not run.is_finished():
             shared = find_shared_tokens(teachers[0])  # before the labelling, which takes its time
             learn(run, data, store_logits(data, teachers, origin), teachers[0], shared)
-        export_onnx(best_checkpoint(OUTPUT, "distill.py"), data["valid"])
+        export_best(OUTPUT, data["valid"])
 
 
 if __name__ == "__main__":

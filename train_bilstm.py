@@ -20,8 +20,8 @@ from datasets import DatasetDict
 from transformers import get_scheduler, set_seed
 
 from bert_to_bilstm.models.bilstm import new_student
-from bert_to_bilstm.models.checkpoints import best_checkpoint, load_tokenizer
-from bert_to_bilstm.outputs.onnx_export import export_onnx
+from bert_to_bilstm.models.checkpoints import load_tokenizer
+from bert_to_bilstm.outputs.onnx_export import export_best
 from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import stage
 from bert_to_bilstm.text.dataset import STUDENT_TOKENIZER, digests, load_data, load_descriptions, load_labels
@@ -65,7 +65,7 @@ def main() -> None:
         run = Run(OUTPUT, settings | digests(data), KEEP_CHECKPOINTS)
         if not run.is_finished():
             train(run, data)
-        export_onnx(best_checkpoint(OUTPUT, "train_bilstm.py"), data["valid"])
+        export_best(OUTPUT, data["valid"])
 
 
 if __name__ == "__main__":

@@ -308,7 +308,6 @@ UNLABELLED: Examples = {
 }
 BEST = "model3/*-*"
 PREDICT: Examples = {
-    "no test set": ("test.json", on("data/dataset_dict.json", content('{"splits": ["train", "valid"]}'))),
     "an older test set": ("data/test/", on("data/test", rows(sentence=["今"]))),
     "an id twice": ("id 1", on("data/test", rows(id=[1, 1], sentence=["今", "天"]))),
     "no model": ("model3/", on("model3", remove)),
@@ -388,7 +387,7 @@ def test_from_the_shell_it_is_one_line_and_exit_status_1(scratch, script):
     result = run_script(script, scratch)
     assert (result.returncode, result.stdout) == (1, "")
     title, message = result.stderr.splitlines()
-    named = LABELS if script == "prepare_data.py" else "data/"
+    named = TRAIN if script == "prepare_data.py" else "data/"
     assert title.endswith("; loading the libraries ...") and message.startswith(named) and REMEDY.search(message)
     assert files() == {"tnews": None}
 

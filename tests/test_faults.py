@@ -34,7 +34,7 @@ CONSTANTS: dict[str, object] = {
 MOMENTS = [
     ("prepare_data", "prepare_data", "make_vocabulary", 1),
     ("prepare_data", "prepare_data:PreTrainedTokenizerFast", "save_pretrained", 1),
-    ("finetune_bert", "bert_to_bilstm.training.loop:MulticlassAccuracy", "update", 2),
+    ("finetune_bert", "bert_to_bilstm.training.loop", "gather_object", 1),
     ("train_bilstm", "bert_to_bilstm.training.loop:AcceleratedOptimizer", "step", 5),
     ("train_bilstm", "pandas:DataFrame", "to_csv", 2),
     ("distill", "bert_to_bilstm.distillation.labelling:Ensemble", "logits", 2),
@@ -51,8 +51,9 @@ def run(stage: str, directory: Path, fault: Fault | None = None) -> tuple[int | 
 
 
 def whole(directory: Path) -> dict[str, object]:
-    """Digests of what stands under a final name, but for what only says how far a training or a labelling has come."""
-    progress = ("state-", "history", "knowledge-shards", ".lock")
+    """Digests of what stands under a final name, but for what says how far a training or a labelling has come, such as a
+    card, which gets a last section in the end."""
+    progress = ("state-", "history", "knowledge-shards", ".lock", "README.md")
     return {name: value for name, value in outcome(directory).items() if not any(part in name for part in progress)}
 
 
@@ -142,7 +143,7 @@ def test_a_disk_without_room_for_one_more_file_wherever_it_ends(stage, undisturb
         ("train_bilstm", "bert_to_bilstm.training.loop", "validate", 1, 30_000_000),  # the weights, half of the state
         ("distill", "bert_to_bilstm.distillation.labelling:Ensemble", "logits", 2, 0),
         ("distill", "bert_to_bilstm.training.loop", "validate", 2, 0),
-        ("predict_test", "predict_test", "predict_logits", 1, 0),
+        ("predict_test", "predict_test", "load_predictor", 1, 0),
         ("report", "report", "confusion_matrix", 1, 0),
         ("report", "report", "confusion_matrix", 1, 20_000),
     ],

@@ -125,7 +125,7 @@ def label_shards(
                     rows.add_column("label", list(logits.numpy())).save_to_disk(str(target))
             wait_until(labelled[-1].exists)
             left = time_left(started, (missing.index(part) + 1) / len(missing))
-            say(f"{knowledge}/: part {len(labelled)} of {len(parts)} labelled, {SHARD:,} sentences each; {left}")
+            say(f"{knowledge}/: part {len(labelled)} of {len(parts)} labelled, {left}")
     if is_first_process():
         with new_directory(knowledge, KNOWLEDGE_FILES) as target:
             concatenate_datasets([load_rows(part, anew) for part in labelled]).save_to_disk(str(target))

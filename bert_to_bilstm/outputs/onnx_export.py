@@ -19,7 +19,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import PreTrainedModel
 
 from bert_to_bilstm.files import write_bytes, write_text
-from bert_to_bilstm.models.checkpoints import EXPORTED, load_classifier
+from bert_to_bilstm.models.checkpoints import EXPORTED, best_checkpoint, checkpoints, load_classifier
 from bert_to_bilstm.outputs import classify
 from bert_to_bilstm.stages import is_first_process
 
@@ -30,9 +30,16 @@ model.int8.onnx: accuracy on the {count:,} dev sentences **{accuracy:.4f}**.
 """
 
 
+def export_best(directory: Path, valid: Dataset) -> None:
+    """Writes EXPORTED into the best checkpoint of a student's training, if they are not there, and the accuracy of
+    model.int8.onnx on `valid` into its card; a training whose checkpoints have been removed has none.
+    """
+    if checkpoints(directory):
+        export_onnx(best_checkpoint(directory, ""), valid)
+
+
 def export_onnx(checkpoint: Path, valid: Dataset) -> None:
-    """Writes EXPORTED into a student's checkpoint directory, if they are not there, and the accuracy of
-    model.int8.onnx on `valid` into its card.
+    """What `export_best` does, in a checkpoint directory.
 
     Both models take `input_ids` and `attention_mask` (batch, length), as the checkpoint's tokenizer gives them, and
     give `logits` (batch, classes) in fp32. The same weights give the same bytes.
