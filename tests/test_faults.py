@@ -51,8 +51,8 @@ def run(stage: str, directory: Path, fault: Fault | None = None) -> tuple[int | 
 
 
 def whole(directory: Path) -> dict[str, object]:
-    """Digests of what stands under a final name, but for what says how far a training or a labelling has come, such as a
-    card, which gets a last section in the end."""
+    """Digests of what stands under a final name, but for what tells how far a training or a labelling has come, or a
+    card, which gets its last section in the end."""
     progress = ("state-", "history", "knowledge-shards", ".lock", "README.md")
     return {name: value for name, value in outcome(directory).items() if not any(part in name for part in progress)}
 
