@@ -1,7 +1,7 @@
 PYTHON := .venv/bin/python
 STAGES := prepare_data finetune_bert train_bilstm distill predict_test report
 
-.PHONY: sample test tnews bench ablation audit clean
+.PHONY: sample test tnews bench ablation torture audit clean
 
 # The five stages and the report on the sample, in sample/; run again, it goes on or says that it is done.
 sample: .venv/ready
@@ -29,6 +29,10 @@ bench: .venv/ready
 # What each part of distillation is worth on the real data: hours; started again, it goes on where it was stopped.
 ablation: .venv/ready
 	$(PYTHON) -m benchmarks.ablation
+
+# kill -9 at 20 random moments of every stage, on the sample, in a temporary folder: minutes.
+torture: .venv/ready
+	$(PYTHON) -m benchmarks.torture
 
 # Removes what `make sample` made; a file of one's own beside it stays.
 clean: .venv/ready

@@ -148,7 +148,7 @@ def run_in_child(
 
 
 def outcome(directory: Path) -> dict[str, object]:
-    """Digests of all files, and history.csv without its two timing columns."""
+    """Digests of all files, where links lead, and history.csv without its two timing columns."""
     result: dict[str, object] = {}
     for path in sorted(directory.rglob("*")):
         if path.name == "history.csv":
@@ -156,6 +156,8 @@ def outcome(directory: Path) -> dict[str, object]:
                 rows = list(csv.DictReader(file))
             kept = tuple((row["epoch"], row["train_loss"], row["valid_accuracy"]) for row in rows)
             result[str(path.relative_to(directory))] = kept
+        elif path.is_symlink():
+            result[str(path.relative_to(directory))] = os.readlink(path)
         elif path.is_file() and path.name != "state.json":  # of the knowledge: how it is spread over files
             result[str(path.relative_to(directory))] = hashlib.sha256(path.read_bytes()).hexdigest()
     return result

@@ -29,7 +29,7 @@ from bert_to_bilstm.files import (
 )
 from bert_to_bilstm.models.checkpoints import CHECKPOINT_FILES, EXPORTED, best_checkpoint, checkpoints, save_tokenizer
 from bert_to_bilstm.outputs.plots import draw_history
-from bert_to_bilstm.stages import say
+from bert_to_bilstm.stages import is_first_process, say
 
 HISTORY_COLUMNS = ["epoch", "train_loss", "valid_accuracy", "seconds", "samples_per_second"]
 DIGESTS = ("data", "labels", "tokenizer")  # of what stage 1 left, in run.json
@@ -83,9 +83,10 @@ class Run:
             )
         if len(read_history(self.directory)) < self.epochs:
             return False
-        self.remove_checkpoints()  # of a run that was killed just before it did so
+        self.remove_checkpoints()  # this and the rest: of a run that was killed just before it did so
         if not self.can_be_extended:
             remove_states(self.directory)
+        self.link_best()
         say(f"{self.directory}/ is finished with these settings and this data; nothing to do.")
         return True
 
@@ -174,14 +175,22 @@ class Run:
             if checkpoint not in best:
                 remove_files(checkpoint[2], CHECKPOINT_FILES)
 
-    def conclude(self, history: list[dict]) -> Path:
-        """Links `best` to the best checkpoint, and says where it is; returns its path."""
-        best = best_checkpoint(self.directory, "")
+    def link_best(self) -> None:
+        """Links `best` to the best checkpoint, if there is one and it is not that already."""
         link, temporary = self.directory / "best", self.directory / ".best.tmp"
+        if not is_first_process() or not checkpoints(self.directory):
+            return
+        best = best_checkpoint(self.directory, "").name
         with suppress(OSError):  # where links are not allowed, as on some Windows machines, its name has to do
             temporary.unlink(missing_ok=True)
-            temporary.symlink_to(best.name)
-            os.replace(temporary, link)
+            if not link.is_symlink() or os.readlink(link) != best:
+                temporary.symlink_to(best)
+                os.replace(temporary, link)
+
+    def conclude(self, history: list[dict]) -> Path:
+        """Links `best` to the best checkpoint, and says where it is; returns its path."""
+        self.link_best()
+        best = best_checkpoint(self.directory, "")
         seconds = sum(float(row["seconds"]) for row in history)
         size = sum(
             path.stat().st_size for path in self.directory.rglob("*") if path.is_file() and not path.is_symlink()

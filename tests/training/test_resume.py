@@ -68,6 +68,8 @@ def workplace(finished_run, tmp_path_factory):
         pytest.param(
             "train_bilstm", Fault("bert_to_bilstm.training.run", "remove_states", 2), id="removing the older state"
         ),
+        pytest.param("train_bilstm", Fault("bert_to_bilstm.training.run:Run", "conclude"), id="after the last row"),
+        pytest.param("distill", Fault("bert_to_bilstm.training.run:Run", "conclude"), id="before model.onnx"),
         pytest.param("distill", Fault("bert_to_bilstm.distillation.labelling:Ensemble", "logits", 3), id="labelling"),
         pytest.param(
             "distill",
