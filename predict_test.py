@@ -39,7 +39,7 @@ from bert_to_bilstm.outputs.spreadsheet import BOM, as_csv
 from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import is_first_process, print_utf8, progress, quiet_libraries, stage
 from bert_to_bilstm.text.dataset import digests, load_data, load_labels
-from bert_to_bilstm.text.tables import SENTENCE_COLUMNS, as_text, count_rows, find_column, read_records
+from bert_to_bilstm.text.tables import SENTENCE_COLUMNS, as_text, columns_of, count_rows, find_column, read_records
 from bert_to_bilstm.training.prediction import predict_logits
 from bert_to_bilstm.training.run import trained_checkpoint
 
@@ -189,34 +189,52 @@ def answers(predictor: Predictor, texts: list[str]) -> pandas.DataFrame:
     return result
 
 
+def output_of(path: Path) -> Path:
+    """Where the predictions of a table go."""
+    return path.with_name(f"{path.stem}.predictions.csv")
+
+
+def refuse_others(output: Path, header: list[str]) -> None:
+    """Raises SystemExit where the file to be written is there and not the predictions of such a table."""
+    if output.exists():
+        with open(output, encoding="utf-8-sig", errors="replace") as file:
+            if not file.readline().startswith(as_csv(pandas.DataFrame(columns=header)).rstrip("\n") + ","):
+                raise SystemExit(f"{output} is there and holds something else than predictions of it: move it away.")
+
+
 def predict_table(path: Path) -> None:
     """Writes the rows of a table with the answers beside them to {name}.predictions.csv: Excel opens it."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SystemExit(f"one process predicts a table: run python predict_test.py {path}, without accelerate launch.")
-    output = path.with_name(f"{path.stem}.predictions.csv")
+    output = output_of(path)
     refuse_in_the_way([output], [])
     records = read_records(path)
     first = next(records)  # a table that cannot be read is told before the model is loaded
-    column = find_column(
-        first[0], first[1], [SENTENCE_COLUMN] if SENTENCE_COLUMN else SENTENCE_COLUMNS, "SENTENCE_COLUMN"
-    )
+    column = find_column(*first, columns_of(path, SENTENCE_COLUMN, SENTENCE_COLUMNS), "SENTENCE_COLUMN")
+    refuse_others(output, list(first[1]))
     directory = find_model()
     predictor = load_predictor(directory)
     rows = (record for _, record in chain([first], records))
     header: list[str] = []
-    number = 0
+    number = empty = 0
     with new_file(output) as file, progress(count_rows(path), str(path), "rows") as bar:
         while part := list(islice(rows, ROWS)):
             table = pandas.DataFrame(part, dtype=object).fillna("").map(as_text)
             header = header or list(table.columns)
             table = table.reindex(columns=header, fill_value="")
             found = answers(predictor, table[column].tolist())
-            found.columns = [f"predicted_{name}" if name in header else name for name in found.columns]
+            empty += (found["label"] == "").sum()
+            found.columns = [free_name(name, header) for name in found.columns]
             text = as_csv(pandas.concat([table, found], axis=1), header=not number)
             file.write((text if number else BOM + text).encode("utf-8"))
             number += len(part)
             bar.update(len(part))
-    print(f"{output}: {number:,} rows, predicted by {directory}")
+    print(f"{output}: {number:,} rows, {empty:,} of them without an answer, predicted by {directory}")
+
+
+def free_name(name: str, taken: list[str]) -> str:
+    """The name, with `predicted_` in front as long as a column is called so."""
+    return free_name(f"predicted_{name}", taken) if name in taken else name
 
 
 def main(arguments: Sequence[str] = ()) -> None:
@@ -226,7 +244,9 @@ def main(arguments: Sequence[str] = ()) -> None:
             predict_test_sets()
     elif len(arguments) == 1 and not arguments[0].startswith("-"):
         path = expand(arguments[0])
-        with stage(path.with_name(f"{path.stem}.predictions.csv")):
+        if not path.is_file():
+            raise SystemExit(f"{path} is not a file that is there: name a table.")
+        with stage(output_of(path)):
             predict_table(path)
     elif list(arguments) == ["-"]:
         quiet_libraries()

@@ -1,8 +1,8 @@
 """Stage 1 of 5: from the raw TNEWS files to normalised sentences, a vocabulary and the student's tokenizer.
 
 Reads   tnews/ (SOURCE): train, and where they are labels.json, dev, test, test1.0; downloads TNEWS if it is missing
-Writes  data/: the DatasetDict (train, valid: label, sentence; test, test1.0: id, sentence), vocab.txt, label.csv,
-        char_table.json, tokenizer/
+Writes  data/: the DatasetDict (train, valid: label, sentence, row; test, test1.0: id, sentence; all as written, too),
+        vocab.txt, label.csv, char_table.json, tokenizer/
 
     python prepare_data.py
 
@@ -15,7 +15,6 @@ if __name__ == "__main__":
     begin("Stage 1 of 5: normalise the sentences, number the labels, collect the vocabulary")
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,12 +28,14 @@ from bert_to_bilstm.stages import stage
 from bert_to_bilstm.text.char_table import CharTable, builtin_table, hanlp_table
 from bert_to_bilstm.text.dataset import DATA, DATA_FILES, digests, load_data
 from bert_to_bilstm.text.hanlp import HanLPUnavailable
-from bert_to_bilstm.text.tables import SENTENCE_COLUMNS
+from bert_to_bilstm.text.tables import SENTENCE_COLUMNS, columns_of
 from bert_to_bilstm.text.tnews import (
+    MANY,
     SPLITS,
     collect_labels,
     download,
     find_files,
+    find_forms,
     hold_out,
     number_ids,
     number_rows,
@@ -62,9 +63,9 @@ MAX_LENGTH = 128  # tokens that the students read of a sentence; the longest hea
 
 
 def normalised(columns: dict[str, list], table: CharTable) -> Dataset:
-    """The columns with their sentences converted by `table`; half a surrogate pair becomes `?`: UTF-8 has no such."""
-    sentences = [table.convert(text).encode("utf-8", "replace").decode("utf-8") for text in columns["sentence"]]
-    return Dataset.from_dict(columns | {"sentence": sentences})
+    """The columns, their sentences as `written`, half a surrogate pair as `?`, and converted by `table`."""
+    written = [text.encode("utf-8", "replace").decode("utf-8") for text in columns["sentence"]]
+    return Dataset.from_dict(columns | {"sentence": list(map(table.convert, written)), "written": written})
 
 
 def read_char_table() -> CharTable:
@@ -116,20 +117,27 @@ def refuse_others_data() -> None:
     refuse_foreign_files(DATA, DATA_FILES)
 
 
+def columns_to_read(name: str, path: Path) -> dict[str, Sequence[str]]:
+    """Field → the names that its column may have, in the file of a split."""
+    sentence = columns_of(path, SENTENCE_COLUMN, SENTENCE_COLUMNS)
+    if name.startswith("test"):
+        return {"id": ["id"], "sentence": sentence}
+    return {"label": columns_of(path, LABEL_COLUMN, ["label"]), "sentence": sentence}
+
+
 def read_source(source: Path) -> tuple[pandas.DataFrame, dict[str, dict[str, list]]]:
     """The classes, and split → its columns; says what it had to make up."""
     files = find_files(source)
-    sentence = [SENTENCE_COLUMN] if SENTENCE_COLUMN else SENTENCE_COLUMNS
-    labelled: dict[str, Sequence[str]] = {"label": [LABEL_COLUMN], "sentence": sentence}
-    described = source / "labels.json"
-    labels = read_labels(described) if os.path.lexists(described) else None
-    rows = {
-        name: read_rows(path, {"id": ["id"], "sentence": sentence} if name.startswith("test") else labelled)
-        for name, path in files.items()
-    }
+    found = find_forms(source, "labels")
+    labels = read_labels(found[0]) if found else None
+    rows = {name: read_rows(path, columns_to_read(name, path)) for name, path in files.items()}
+    described = [*found, files["train"]][0]
     if labels is None:
-        labels, described = collect_labels(files["train"], rows["train"]), files["train"]
-        print(f"{source}/ has no labels.json: the {len(labels)} labels of {described.name}, sorted, are the classes.")
+        labels = collect_labels(files["train"], rows["train"])
+        names = ", ".join(labels.index[:MANY]) + (" …" if len(labels) > MANY else "")
+        print(f"{source}/ has no labels.json: the classes are the {len(labels)} labels of {described.name}: {names}.")
+    if blank := sum(not row["sentence"].strip() for _, row in rows["train"]):
+        print(f"{files['train']}: {blank:,} of {len(rows['train']):,} rows have a label and no text.")
     splits = {
         SPLITS[name]: number_ids(part) if name.startswith("test") else number_rows(part, labels, described)
         for name, part in rows.items()
@@ -150,6 +158,8 @@ def prepare() -> None:
     refuse_others_data()
     source = expand(SOURCE)
     if not source.exists():
+        if source.name != "tnews":
+            raise SystemExit(f"{source} in SOURCE is not there: name the folder with train in it.")
         download(source)
     labels, splits = read_source(source)
     print(

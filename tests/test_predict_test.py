@@ -1,6 +1,7 @@
 """`python predict_test.py -`: a line in, a line out, for any text; and what the test sets' predictions leave."""
 
 import io
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -145,6 +146,24 @@ def test_a_text_file_is_a_table_of_sentences(finished, tmp_path):
     assert list(found.columns)[1:4] == ["label", "description", "confidence"]
 
 
+def test_blank_rows_stay_and_a_table_that_has_been_predicted_can_be_again(finished, tmp_path):
+    (tmp_path / "a.csv").write_text("text\n手机\n\n球队\n", encoding="utf-8")
+    first = predict(tmp_path / "a.csv")
+    assert first["text"].tolist() == ["手机", "", "球队"]
+    shutil.copy(tmp_path / "a.predictions.csv", tmp_path / "b.csv")
+    assert list(predict(tmp_path / "b.csv"))[:3] == ["text", "label", "description"]
+    shutil.copy(tmp_path / "b.predictions.csv", tmp_path / "c.csv")
+    assert not predict(tmp_path / "c.csv").columns.has_duplicates
+
+
+def test_another_file_of_the_name_of_the_predictions_stays(finished, tmp_path):
+    (tmp_path / "a.txt").write_text("手机\n", encoding="utf-8")
+    (tmp_path / "a.predictions.csv").write_text("mine\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"a\.predictions\.csv is there and holds something else"):
+        predict_test.main([str(tmp_path / "a.txt")])
+    assert (tmp_path / "a.predictions.csv").read_text(encoding="utf-8") == "mine\n"
+
+
 def test_an_answer_that_is_not_sure_enough_is_left_empty(finished, tmp_path, monkeypatch):
     TABLE.to_csv(tmp_path / "a.csv", index=False)
     sure = predict(tmp_path / "a.csv")["confidence"][:2].astype(float)
@@ -181,7 +200,7 @@ def test_a_student_without_the_small_model_predicts_with_torch_and_says_so(finis
         ),
         ("a.pdf", "%PDF", "a.pdf is not called .json, .jsonl, .csv"),
         ("a.xlsx", "text", "no readable Excel file"),
-        ("a.csv", "", "is empty"),
+        ("a.csv", "", "has no rows"),
     ],
 )
 def test_a_table_that_cannot_be_read_leaves_nothing(finished, tmp_path, name, content, message):

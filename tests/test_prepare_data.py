@@ -42,8 +42,8 @@ def test_writes_what_the_next_stages_read(small_tnews, capsys):
         "test": 30,
         "test1.0": 30,
     }
-    assert data["train"].column_names == data["valid"].column_names == ["label", "sentence"]
-    assert data["test"].column_names == ["id", "sentence"]
+    assert data["train"].column_names == data["valid"].column_names == ["label", "sentence", "row", "written"]
+    assert data["test"].column_names == ["id", "sentence", "written"]
     first = json.loads(Path("tnews/train.json").read_text(encoding="utf-8").splitlines()[0])
     assert data["train"][0] == {
         "label": 0,

@@ -143,11 +143,10 @@ def errors(
 ) -> pandas.DataFrame:
     """The dev rows that model `name` gets wrong, those first of which it is surest; beside its answers the teacher's.
 
-    `row` counts the rows of dev from 1, as the lines of dev.json.
+    `row` and `written`: where the sentence stands in the file that stage 1 read, and how.
     """
     truth = torch.tensor(data["valid"]["label"][:])
-    table = pandas.DataFrame({"row": range(1, len(truth) + 1), "sentence": data["valid"]["sentence"][:]})
-    table = table.set_index("row")
+    table = data["valid"].select_columns(["row", "written", "sentence"]).to_pandas().set_index("row")
     table["label"] = [labels[number] for number in truth.tolist()]
     table["label_desc"] = table["label"].map(descriptions)
     for model in dict.fromkeys([name, "teacher"]):

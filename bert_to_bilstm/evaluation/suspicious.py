@@ -15,15 +15,15 @@ CONTRADICTED, SEVERAL, IN_DEV = "both models contradict", "several labels in tra
 def suspicious(
     data: DatasetDict, unseen: Tensor, teacher: Tensor | None, labels: dict[int, str], descriptions: dict[str, str]
 ) -> pandas.DataFrame:
-    """A row a `reason` and train row, counted from 1: `sentence`, `label`, what is `proposed` and with which
-    `confidence`.
+    """A row a `reason` and train row, counted as in the file that stage 1 read: as `written` there, `sentence`,
+    `label`, what is `proposed`, with which `confidence`, and how many `times likelier` that is than the label.
 
     First those whose label the n-gram models that have not seen the sentence (`unseen`, logits (sentence, class) of
     train) and the `teacher` both think less likely than one and the same other, the surest first; then the sentences
     that stand in train with several labels, then those that stand in dev, too, where the label there is proposed.
     """
     train = data["train"]
-    table = pandas.DataFrame({"row": range(1, len(train) + 1), "sentence": train["sentence"][:]})
+    table = train.select_columns(["row", "written", "sentence"]).to_pandas()
     table["label"] = [labels[number] for number in train["label"]]
     given = torch.tensor(train["label"][:])
     models = [logits.log_softmax(1) for logits in (unseen, teacher) if logits is not None]
@@ -34,9 +34,9 @@ def suspicious(
         reason=CONTRADICTED,
         proposed=[labels[number] for number in proposed.tolist()],
         confidence=of(mean.softmax(1), proposed).numpy(),
-        margin=margins.mean(0).numpy(),
+        **{"times likelier": margins.mean(0).exp().numpy()},
     )[(margins > 0).all(0).numpy()]
-    found = found.sort_values("margin", ascending=False, kind="stable").drop(columns="margin")
+    found = found.sort_values("times likelier", ascending=False, kind="stable")
     spread = table.groupby("sentence")["label"].transform("nunique") > 1
     others = table[spread].groupby("sentence")["label"].agg(lambda column: column.mode()[0])
     several = table[spread].sort_values("sentence", kind="stable")

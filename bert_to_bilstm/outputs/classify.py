@@ -61,4 +61,4 @@ if __name__ == "__main__":
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     for line in sys.stdin:  # each is answered at once
         ((label, description, confidence),) = classify([line.strip()])
-        print(label, description, f"{confidence:.4f}", sep="\t", flush=True)
+        print(*((label, description, f"{confidence:.4f}") if line.strip() else ("", "", "")), sep="\t", flush=True)

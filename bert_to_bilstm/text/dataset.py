@@ -34,7 +34,8 @@ def load_rows(path: Path, remedy: str) -> Dataset | DatasetDict:
 
 
 def load_data() -> DatasetDict:
-    """The DatasetDict of stage 1: `train` and `valid` (`label` 0…, `sentence`), perhaps `test` and `test1.0`.
+    """The DatasetDict of stage 1: `train`, `valid` (`label` 0…, `sentence`, and as it was `written` in which `row` of
+    its file), perhaps `test` and `test1.0`.
 
     Raises SystemExit where it is missing, damaged, or not of the classes in label.csv.
     """
@@ -43,7 +44,7 @@ def load_data() -> DatasetDict:
         raise SystemExit("data/ does not hold the splits train and valid: run python prepare_data.py again.")
     classes = set(load_labels())
     for split, rows in data.items():
-        columns = {"sentence", "id"} if split.startswith("test") else {"sentence", "label"}
+        columns = {"sentence", "written", *(["id"] if split.startswith("test") else ["label", "row"])}
         if not len(rows) or not columns <= set(rows.column_names):
             names = " and ".join(sorted(columns))
             raise SystemExit(f"data/{split}/ has no rows of {names}: run python prepare_data.py again.")
@@ -100,6 +101,6 @@ def fingerprint(data: DatasetDict) -> str:
     """A digest of what stands in the rows of `train` and `valid`, in order."""
     digest = hashlib.sha256()
     for split in ("train", "valid"):
-        for batch in data[split].iter(batch_size=10_000):
+        for batch in data[split].select_columns(["label", "sentence"]).iter(batch_size=10_000):
             digest.update(json.dumps(batch, sort_keys=True).encode())
     return digest.hexdigest()[:16]

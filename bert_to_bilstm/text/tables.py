@@ -63,26 +63,32 @@ def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if path.suffix not in readers:
         raise SystemExit(f"{path} is not called {', '.join(SUFFIXES)}: save it as one of them.")
     refuse_lfs_pointer(path)
-    is_empty = True
+    is_empty, blank = True, []  # rows without anything are kept where another follows
     try:
-        for record in readers[path.suffix](path):
-            yield record
-            is_empty = False
+        for place, row in readers[path.suffix](path):
+            blank.append((place, row))
+            if any(cell != "" for cell in row.values()):
+                yield from blank
+                is_empty, blank = False, []
     except FileNotFoundError:
         raise SystemExit(f"{path} is missing: put it there.") from None
     except OSError as error:
         raise SystemExit(f"{path} cannot be read ({error.strerror}): make it a readable file.") from None
     if is_empty:
-        raise SystemExit(f"{path} is empty: write a row for each sentence.")
+        raise SystemExit(f"{path} has no rows: write one for each sentence, in an Excel file in its first sheet.")
 
 
 def read_cells(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a .csv or .tsv file."""
     encoding, separator = encoding_of(path), "," if path.suffix == ".csv" else "\t"
     try:
+        first = pandas.read_csv(
+            path, sep=separator, encoding=encoding, dtype=str, header=None, nrows=1, na_filter=False
+        )
+        refuse_twins(path, first.iloc[0].tolist())
         # Not as numbers, nor "NA" as nothing: labels are texts.
         with pandas.read_csv(
-            path, sep=separator, encoding=encoding, dtype=str, keep_default_na=False, chunksize=PART
+            path, sep=separator, encoding=encoding, dtype=str, na_filter=False, skip_blank_lines=False, chunksize=PART
         ) as parts:
             for part in parts:
                 if not isinstance(part.index, pandas.RangeIndex):  # its first rows have a cell more than the header
@@ -99,21 +105,28 @@ def read_cells(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def read_sheet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of an .xlsx file that have anything in them."""
+    """The rows of the first sheet of an .xlsx file."""
     try:
         sheet = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0]
         sheet.reset_dimensions()  # some programs write wrong ones
         rows = enumerate(sheet.iter_rows(values_only=True), start=1)
         header = [as_text(cell).strip() for cell in next(rows, (1, ()))[1]]
+        header = [name or f"column {number}" for number, name in enumerate(header, start=1)]
     except OSError:
         raise
     except Exception as error:  # zipfile's and openpyxl's own, KeyError, IndexError
         raise SystemExit(f"{path} is no readable Excel file ({first_line(error)}): save it as .xlsx again.") from None
+    refuse_twins(path, header)
     for number, cells in rows:
-        texts = [as_text(cell) for cell in cells]
-        if any(texts):
-            texts += [""] * (len(header) - len(texts))
-            yield f"{path}, row {number}", {name: text for name, text in zip(header, texts, strict=False) if name}
+        texts = [as_text(cell) for cell in cells] + [""] * len(header)
+        yield f"{path}, row {number}", dict(zip(header, texts, strict=False))
+
+
+def refuse_twins(path: Path, header: list[str]) -> None:
+    """Raises SystemExit where two columns have one name."""
+    twins = [name for name in header if name and header.count(name) > 1]
+    if twins:
+        raise SystemExit(f"{path}: two columns are called {twins[0]!r}: rename one.")
 
 
 def as_text(cell: object) -> str:
@@ -155,6 +168,9 @@ def read_text(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with open(path, encoding=encoding_of(path)) as file:
         separator, names = None, ["sentence"]
         for number, line in enumerate(file, start=1):
+            if number == 1 and set(line.lower().split("\t")) & set(SENTENCE_COLUMNS) and "\t" in line:
+                separator, names = "\t", THUCNEWS_FIELDS  # with a header, which tells no more
+                continue
             if number == 1 and TOUTIAO in line:
                 separator, names = TOUTIAO, TOUTIAO_FIELDS
             elif number == 1 and "\t" in line.strip():
@@ -176,6 +192,11 @@ def count_rows(path: Path) -> int:
         return openpyxl.load_workbook(path, read_only=True).worksheets[0].max_row or 0
     with open(path, "rb") as file:
         return sum(1 for _ in file)
+
+
+def columns_of(path: Path, named: str, usual: Sequence[str]) -> Sequence[str]:
+    """The names that a column may have: the one that a constant names, or else, and in .txt, the usual ones."""
+    return [named] if named and path.suffix != ".txt" else usual
 
 
 def find_column(place: str, columns: Iterable[str], names: Sequence[str], constant: str = "") -> str:

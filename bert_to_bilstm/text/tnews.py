@@ -21,7 +21,9 @@ URL = "https://storage.googleapis.com/cluebenchmark/tasks/tnews_public.zip"
 LARGEST = 200_000_000  # bytes that the zip may hold unpacked; TNEWS: 16 million
 SPLITS = {"train": "train", "dev": "valid", "test": "test", "test1.0": "test1.0"}  # file without suffix → split
 NEEDED = ("labels.json", "train.json", "dev.json")  # of the zip
+OTHERS = ("labels", "README")  # files in the folder that are no splits
 NAMED = ("sentence", "label")  # fields whose column a constant of stage 1 can name
+JSON = (".json", ".jsonl")
 MANY = 20  # labels that are never too many
 HELD_OUT = 10  # one row in so many is held out where there is no dev
 # What neither UTF-8 nor a line of a table can hold: half a surrogate pair, and control characters.
@@ -64,6 +66,14 @@ def unpack(archive: Path) -> dict[str, bytes]:
         return {name: contents.read(member) for name, member in members.items()}
 
 
+def find_forms(source: Path, name: str) -> list[Path]:
+    """The file of that name in a form of text.tables, if there is one. Raises SystemExit where there are two."""
+    files = [path for suffix in SUFFIXES if os.path.lexists(path := source / f"{name}{suffix}")]
+    if len(files) > 1:
+        raise SystemExit(f"{' and '.join(map(str, files))}: two files for one thing: keep one in {source}/.")
+    return files
+
+
 def find_files(source: Path) -> dict[str, Path]:
     """The file of every split that `source` holds: train, dev, test, test1.0, in one of the forms of text.tables.
 
@@ -71,11 +81,14 @@ def find_files(source: Path) -> dict[str, Path]:
     """
     found = {}
     for split in SPLITS:
-        files = [path for suffix in SUFFIXES if os.path.lexists(path := source / f"{split}{suffix}")]
-        if len(files) > 1:
-            raise SystemExit(f"{' and '.join(map(str, files))}: two files for one split: keep one in {source}/.")
+        files = find_forms(source, split)
         if files:
             found[split] = files[0]
+    for path in sorted(source.iterdir()):
+        if path.suffix.lower() in (*SUFFIXES, ".xls") and path not in found.values() and path.stem not in OTHERS:
+            print(
+                f"{path} is not read: files are called {', '.join(SPLITS)} or labels, and end in {', '.join(SUFFIXES)}."
+            )
     if "train" not in found:
         forms = ", ".join(SUFFIXES[1:])
         raise SystemExit(
@@ -93,11 +106,15 @@ def read_rows(path: Path, columns: dict[str, Sequence[str]]) -> list[tuple[str, 
     """
     rows = []
     for place, record in read_records(path):
+        if all(cell == "" for cell in record.values()):
+            continue
         row = {}
         for field, names in columns.items():
             value = record[find_column(place, record, names, f"{field.upper()}_COLUMN" if field in NAMED else "")]
             if field in ("label", "id") and isinstance(value, float) and value.is_integer():
                 value = int(value)
+            if field == "label" and path.suffix not in JSON:  # who types may type a space more
+                value = value.strip()
             accepted = (str, int) if field in ("label", "id") else str
             if not isinstance(value, accepted) or isinstance(value, bool):
                 raise SystemExit(f"{place}: {field!r} is not text: mend the row.")
@@ -144,7 +161,8 @@ def number_labels(path: Path, descriptions: dict[str, str]) -> pandas.DataFrame:
 
 
 def number_rows(rows: list[tuple[str, dict]], labels: pandas.DataFrame, known: Path) -> dict[str, list]:
-    """The columns of labelled rows: sentences as they are, labels as numbers 0… in the order of `labels`.
+    """The columns of labelled rows: sentences as they are, labels as numbers 0… in the order of `labels`, and the
+    number of the row in its file.
 
     Raises SystemExit at a label that is not among them; `known`: the file that they come from.
     """
@@ -160,6 +178,7 @@ def number_rows(rows: list[tuple[str, dict]], labels: pandas.DataFrame, known: P
     return {
         "label": [numbers[str(row["label"])] for _, row in rows],
         "sentence": [row["sentence"] for _, row in rows],
+        "row": [int(place.rsplit(" ", 1)[1]) for place, _ in rows],
     }
 
 

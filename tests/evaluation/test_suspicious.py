@@ -3,7 +3,8 @@
 import random
 
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import DatasetDict
+from small_set import as_data
 
 from bert_to_bilstm.evaluation.suspicious import CONTRADICTED, IN_DEV, SEVERAL, suspicious
 from bert_to_bilstm.models.ngrams import fitted_and_unseen, train_ngrams
@@ -35,8 +36,8 @@ def test_of_200_planted_labels_in_4000_rows_most_are_among_the_first_200():
     model = train_ngrams(sentences, labels, 3)
     _, unseen = fitted_and_unseen(model, sentences, labels)
     data = DatasetDict(
-        train=Dataset.from_dict({"sentence": sentences, "label": labels}),
-        valid=Dataset.from_dict({"sentence": ["无"], "label": [0]}),
+        train=as_data(sentences, labels),
+        valid=as_data(["无"], [0]),
     )
     first = suspicious(data, unseen, None, LABELS, DESCRIPTIONS)[:200]
     found = [row - 1 for row in first.index if row - 1 in planted]
@@ -47,8 +48,8 @@ def test_of_200_planted_labels_in_4000_rows_most_are_among_the_first_200():
 
 def test_what_the_teacher_does_not_contradict_and_what_stands_there_twice():
     data = DatasetDict(
-        train=Dataset.from_dict({"sentence": ["甲", "乙", "丙", "丙", "丙", "丁"], "label": [0, 0, 1, 1, 2, 0]}),
-        valid=Dataset.from_dict({"sentence": ["丁", "戊"], "label": [2, 2]}),
+        train=as_data(["甲", "乙", "丙", "丙", "丙", "丁"], [0, 0, 1, 1, 2, 0]),
+        valid=as_data(["丁", "戊"], [2, 2]),
     )
     unseen = torch.tensor([[0.0, 9, 0], [0, 9, 0], [0, 9, 0], [0, 9, 0], [0, 0, 9], [9, 0, 0]])
     teacher = torch.tensor([[0.0, 2, 0], [2, 0, 0], [0, 9, 0], [0, 9, 0], [0, 0, 9], [9, 0, 0]])

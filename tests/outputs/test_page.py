@@ -12,6 +12,7 @@ import pytest
 import torch
 from datasets import Dataset, DatasetDict
 from PIL import Image
+from small_set import as_data
 
 import report
 from bert_to_bilstm.evaluation.comparison import (
@@ -42,7 +43,7 @@ def example_page(classes: int, dev: int) -> Page:
     def rows(count: int) -> Dataset:
         sentences = ["".join(chr(characters.randrange(0x4E00, 0x9000)) for _ in range(22)) for _ in range(count)]
         truth = torch.randint(classes, (count,), generator=generator)
-        return Dataset.from_dict({"sentence": [SCRIPT, *sentences[1:]], "label": truth.tolist()})
+        return as_data([SCRIPT, *sentences[1:]], truth.tolist())
 
     data = DatasetDict({"train": rows(10), "valid": rows(dev)})
     logits: dict[str, dict[str, torch.Tensor]] = {}

@@ -53,7 +53,7 @@ def test_every_form_gives_the_same_data(tnews, capsys, form):
     printed = capsys.readouterr().out
     assert load_labels() == {0: "好评", 1: "差评"}
     assert load_descriptions() == {"好评": "好评", "差评": "差评"}
-    assert f"tnews/ has no labels.json: the 2 labels of {name}, sorted, are the classes.\n" in printed
+    assert f"tnews/ has no labels.json: the classes are the 2 labels of {name}: 好评, 差评.\n" in printed
     data = load_data()
     rows = {
         (sentence, load_labels()[label])
@@ -108,7 +108,7 @@ def test_whole_numbers_are_labels_as_excel_shows_them(tnews):
 def test_two_files_for_one_split_are_named(tnews):
     REVIEWS.to_csv(tnews / "train.csv", index=False)
     REVIEWS.to_excel(tnews / "train.xlsx", index=False)
-    with pytest.raises(SystemExit, match=r"tnews/train\.csv and tnews/train\.xlsx: two files for one split: keep one"):
+    with pytest.raises(SystemExit, match=r"tnews/train\.csv and tnews/train\.xlsx: two files for one thing: keep one"):
         prepare_data.main()
     assert not Path("data").exists()
 
@@ -123,13 +123,14 @@ def test_a_column_of_texts_is_no_column_of_labels(tnews, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("train.csv", "text,text,label\n很好,便宜,好评\n", "two columns are called 'text'"),
         ("train.csv", "text,label\n很好,便宜,好评\n", "row 2: more cells than the header: put quotes"),
         ("train.csv", "text,label\n很好,好评\n一般\n", "row 3: no label: give the row one"),
         ("train.csv", "text,label\n很好,好评\n差,很差,差评\n", "in line 3, saw 3"),
         ("train.csv", 'text,label\n很好,好评\n"差,差评\n', "close its quotes"),
         ("train.csv", "text,label\n很好,好评\n差,\n", "row 3: no label"),
-        ("train.csv", "", "is empty"),
-        ("train.csv", "text,label\n", "is empty"),
+        ("train.csv", "", "has no rows"),
+        ("train.csv", "text,label\n", "has no rows"),
         ("train.csv", "text,label\n很好很好很好,好评\n".encode() + b"\xe5,\xff\n", "line 3: not UTF-8"),
         ("train.txt", "1_!_101_!_news_!_今天_!_\n今天\n", "line 2: 1 fields where the first line has 5"),
         ("train.txt", "今天\n", "line 1: no 'label'"),
@@ -154,3 +155,24 @@ def test_labels_of_a_table_can_be_described(tnews):
     (tnews / "labels.json").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     prepare_data.main()
     assert load_descriptions() == {"差评": "bad", "好评": "good"}
+
+
+def test_what_the_report_names_is_found_in_the_table(tnews):
+    """The rows as a spreadsheet counts them, the texts as they are written there."""
+    REVIEWS.to_excel(tnews / "train.xlsx", index=False)
+    prepare_data.main()
+    for part in load_data().values():
+        for row, written in part.to_pandas()[["row", "written"]].values:
+            assert REVIEWS["text"][row - 2] == written
+
+
+def test_blanks_are_no_labels_and_what_is_not_read_is_named(tnews, capsys):
+    with_spaces = REVIEWS.assign(label=[label + " " * (number % 3) for number, label in enumerate(REVIEWS["label"])])
+    with_spaces.loc[5, "text"] = ""
+    with_spaces.to_csv(tnews / "train.csv", index=False)
+    REVIEWS.to_csv(tnews / "validation.csv", index=False)
+    prepare_data.main()
+    printed = capsys.readouterr().out
+    assert load_labels() == {0: "好评", 1: "差评"}
+    assert "tnews/train.csv: 1 of 60 rows have a label and no text." in printed
+    assert "tnews/validation.csv is not read: files are called train, dev, test, test1.0 or labels" in printed

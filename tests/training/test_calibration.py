@@ -21,6 +21,12 @@ def test_the_temperature_undoes_what_made_the_model_too_sure(too_sure):
     assert best_temperature(too_sure * logits, labels) == pytest.approx(too_sure, rel=0.05)
 
 
+def test_a_few_sentences_that_are_all_right_do_not_make_every_answer_certain():
+    logits = torch.eye(3).repeat(3, 1) * 2
+    calibrated = logits / best_temperature(logits, torch.arange(3).repeat(3))
+    assert 0.75 < calibrated.softmax(1).max(1).values.mean() < 0.95
+
+
 def test_it_acts_where_the_model_predicts_and_not_where_it_learns():
     torch.manual_seed(0)
     model = BiLSTMForSequenceClassification(BiLSTMConfig(vocab_size=50))
