@@ -3,15 +3,21 @@
 import csv
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from transformers import AutoTokenizer
 
+import distill
+import finetune_bert
 import prepare_data
 import train_bilstm
-from bert_to_bilstm.models.bilstm import new_student
+from benchmarks.measure import memory
+from bert_to_bilstm.models.bilstm import BiLSTMForSequenceClassification, new_student
 from bert_to_bilstm.text.dataset import load_labels
 from bert_to_bilstm.training.batches import LengthGroupedBatches, make_loader
 from bert_to_bilstm.training.device import make_accelerator
@@ -172,20 +178,59 @@ def test_training_drops_out_and_validation_does_not(prepared, settings):
     assert not model.training
 
 
-def test_the_learning_rate_rises_over_a_share_of_the_steps_then_falls(prepared, settings, monkeypatch):
+def test_every_epoch_is_trained_in_train_mode_and_no_validation_is(prepared):
+    modes = []
+
+    def note(module, _inputs):
+        if isinstance(module, BiLSTMForSequenceClassification):
+            modes.append((module.training, torch.is_grad_enabled()))
+
+    with register_module_forward_pre_hook(note):
+        train_bilstm.main()
+    assert modes == 2 * (5 * [(True, True)] + [(False, False)])  # of 300 sentences, 64 a batch; 60 of dev
+
+
+def linear(progress: float) -> float:
+    return 1 - progress
+
+
+def cosine(progress: float) -> float:
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+@pytest.mark.parametrize(
+    ("stage", "constants", "curve"),
+    [
+        (finetune_bert, {"MODEL_NAME": "bert"}, linear),
+        (train_bilstm, {"SCHEDULE": "linear"}, linear),
+        (train_bilstm, {"SCHEDULE": "cosine"}, cosine),
+        (distill, {}, cosine),
+    ],
+    ids=["teacher", "student, linear", "student, cosine", "distilled student"],
+)
+def test_the_learning_rate_rises_over_a_share_of_the_steps_then_falls_to_0(
+    finished, tmp_path, monkeypatch, stage, constants, curve
+):
+    common = {"WARMUP_RATIO": 0.2, "LEARNING_RATE": 1e-3, "EPOCHS": 4, "BATCH_SIZE": 60, "OUTPUT": tmp_path / "model"}
+    for name, value in (common | constants).items():  # 4 epochs of 300 sentences: 20 steps
+        monkeypatch.setattr(stage, name, value)
     rates = []
-    step = torch.optim.AdamW.step
+    with register_optimizer_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])):
+        stage.main()
+    rise = [0, 2.5e-4, 5e-4, 7.5e-4]
+    assert rates == pytest.approx(rise + [1e-3 * curve(step / 16) for step in range(16)])  # the 21st would be 0
 
-    def record(optimizer, *arguments, **keywords):
-        rates.append(optimizer.param_groups[0]["lr"])
-        return step(optimizer, *arguments, **keywords)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", record)
-    settings(SCHEDULE="linear", WARMUP_RATIO=0.2, LEARNING_RATE=1e-3, EPOCHS=4, BATCH_SIZE=60)  # 20 steps
-    train_bilstm.main()
-    assert rates[:5] == pytest.approx([0, 2.5e-4, 5e-4, 7.5e-4, 1e-3])
-    assert rates[-1] == pytest.approx(1e-3 / 16) and len(rates) == 20
-    assert rates[4:] == sorted(rates[4:], reverse=True)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it is Linux that tells the memory in use")
+def test_memory_of_the_loader_does_not_grow_with_the_epochs(finished):
+    tokenizer = AutoTokenizer.from_pretrained("data/tokenizer")
+    loader = make_loader(tokenizer, ["今天手机芯片算法网络" * 2] * 20_000, [0] * 20_000, batch_size=100, seed=1)
+    resident = []
+    for epoch in range(1, 13):
+        loader.batch_sampler.epoch = epoch
+        assert sum(batch["rows"] for batch in loader) == 20_000
+        resident.append(memory("VmRSS"))
+    assert resident[-1] < resident[1] + 10  # MB; the batches of an epoch take 6
 
 
 def test_a_run_that_failed_in_its_first_epoch_leaves_the_folder_free(prepared, settings):
