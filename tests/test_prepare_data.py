@@ -48,6 +48,8 @@ def test_writes_what_the_next_stages_read(small_tnews, capsys):
     assert data["train"][0] == {
         "label": 0,
         "sentence": first["sentence"].lower().translate(str.maketrans("發現，？！", "发现,?!")),
+        "row": 1,
+        "written": first["sentence"],
     }
     labels = pandas.read_csv("data/label.csv", index_col=0)
     assert labels.index.tolist() == [100, 103, 109]

@@ -101,7 +101,7 @@ def test_errors_are_the_students_with_both_models_answers(predicted):
     }
     assert set(table["row"]) == wrong and len(table) == len(wrong) > 0
     for row in table.to_dict("records"):
-        assert row["sentence"] == valid[row["row"] - 1]["sentence"]
+        assert row["sentence"] == valid[row["row"] - 1]["written"]
         assert row["label"] == labels[valid[row["row"] - 1]["label"]]
         for name in ("teacher", "distilled student"):
             assert row[name] == labels[predicted[name][row["row"] - 1].item()]

@@ -143,10 +143,11 @@ def errors(
 ) -> pandas.DataFrame:
     """The dev rows that model `name` gets wrong, those first of which it is surest; beside its answers the teacher's.
 
-    `row` and `written`: where the sentence stands in the file that stage 1 read, and how.
+    `row` and `sentence`: where it stands in the file that stage 1 read, and as it is written there.
     """
     truth = torch.tensor(data["valid"]["label"][:])
-    table = data["valid"].select_columns(["row", "written", "sentence"]).to_pandas().set_index("row")
+    table = data["valid"].select_columns(["row", "written"]).to_pandas().set_index("row")
+    table = table.rename(columns={"written": "sentence"})
     table["label"] = [labels[number] for number in truth.tolist()]
     table["label_desc"] = table["label"].map(descriptions)
     for model in dict.fromkeys([name, "teacher"]):

@@ -15,8 +15,8 @@ CONTRADICTED, SEVERAL, IN_DEV = "both models contradict", "several labels in tra
 def suspicious(
     data: DatasetDict, unseen: Tensor, teacher: Tensor | None, labels: dict[int, str], descriptions: dict[str, str]
 ) -> pandas.DataFrame:
-    """A row a `reason` and train row, counted as in the file that stage 1 read: as `written` there, `sentence`,
-    `label`, what is `proposed`, with which `confidence`, and how many `times likelier` that is than the label.
+    """A row a `reason` and train row, counted as in the file that stage 1 read: the `sentence` as it is written there,
+    its `label`, what is `proposed`, with which `confidence`, and how many `times likelier` that is than the label.
 
     First those whose label the n-gram models that have not seen the sentence (`unseen`, logits (sentence, class) of
     train) and the `teacher` both think less likely than one and the same other, the surest first; then the sentences
@@ -44,7 +44,8 @@ def suspicious(
     dev = dict(zip(data["valid"]["sentence"], data["valid"]["label"], strict=True))
     in_dev = table[table["sentence"].isin(dev)]
     in_dev = in_dev.assign(reason=IN_DEV, proposed=[labels[dev[sentence]] for sentence in in_dev["sentence"]])
-    result = pandas.concat([found, several, in_dev]).set_index("row")
+    result = pandas.concat([found, several, in_dev]).set_index("row").drop(columns="sentence")
+    result = result.rename(columns={"written": "sentence"})
     for name in ("label", "proposed"):
         result.insert(result.columns.get_loc(name) + 1, f"{name} label_desc", result[name].map(descriptions))
     return result
