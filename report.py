@@ -110,7 +110,7 @@ def predict(
         "n-gram model": {split: ngrams.predict_logits(data[split]["sentence"][:]) for split in ("valid", "train")},
     }
     for name, checkpoint in checkpoints.items():
-        say(f"{name}: {checkpoint} reads {sum(len(data[split]) for split in ('valid', 'train')):,} sentences ...")
+        say(f"reading {sum(len(data[split]) for split in ('valid', 'train')):,} sentences with {checkpoint} ...")
         model, tokenizer = load_classifier(checkpoint, labels)
         logits[name] = {
             split: predict_logits(model, tokenizer, data[split]["sentence"][:], BATCH_SIZE)
