@@ -162,7 +162,7 @@ def compare_models() -> None:
         reliability=reliability(logits[shown]["valid"], truth),
         coverage=coverage(logits[shown]["valid"], truth),
         calibration=calibration(
-            {name: (splits["valid"], temperature_of(checkpoints.get(name))) for name, splits in logits.items()}, truth
+            {name: (logits[name]["valid"], temperature_of(checkpoints.get(name))) for name in by_epoch}, truth
         ),
         errors=wrong,
         suspicious=suspicious(data, unseen, teacher, labels, descriptions),
