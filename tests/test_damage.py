@@ -308,8 +308,8 @@ UNLABELLED: Examples = {
 }
 BEST = "model3/*-*"
 PREDICT: Examples = {
-    "an older test set": ("data/test/", on("data/test", rows(sentence=["今"]))),
-    "an id twice": ("id 1", on("data/test", rows(id=[1, 1], sentence=["今", "天"]))),
+    "an older test set": ("data/test/", on("data/test", rows(sentence=["今"], written=["今"]))),
+    "an id twice": ("id 1", on("data/test", rows(id=[1, 1], sentence=["今", "天"], written=["今", "天"]))),
     "no model": ("model3/", on("model3", remove)),
     "config.json cut": ("model3/", on(f"{BEST}/config.json", half)),
     "other names of the classes": ("model3/", on(f"{BEST}/config.json", replaced('"109"', '"110"'))),
@@ -437,7 +437,7 @@ def test_odd_sentences_go_through_all_stages(run, monkeypatch):
 @pytest.mark.parametrize(
     "spoil",
     [
-        on(TRAIN, edited(lambda text: text.replace("\n", "\r\n \r\n") + "\r\n", "utf-8-sig")),
+        on(TRAIN, edited(lambda text: text.replace("\n", "\r\n") + "\r\n \r\n", "utf-8-sig")),
         both(on(LABELS, row(1, label=100.0)), on(TRAIN, row(1, label=100)), on(TEST, row(2, id=1.0))),
         on("tnews", linked),
         both(on(".data.tmp", directory), on("data/train", remove)),

@@ -7,8 +7,11 @@ Classifier("model3/best")(["Ａ股大漲，NBA開賽"])     # [("114", "news_sto
 """
 
 import json
+import os
 import sys
 from pathlib import Path
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: it would write about this machine into the home
 
 import numpy as np
 import onnxruntime

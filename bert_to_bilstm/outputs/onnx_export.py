@@ -15,13 +15,12 @@ from typing import Any, cast
 import numpy as np
 import torch
 from datasets import Dataset
-from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import PreTrainedModel
 
 from bert_to_bilstm.files import write_bytes, write_text
 from bert_to_bilstm.models.checkpoints import EXPORTED, best_checkpoint, checkpoints, load_classifier
 from bert_to_bilstm.outputs import classify
-from bert_to_bilstm.stages import is_first_process
+from bert_to_bilstm.stages import is_first_process, wait_until
 
 CARD = """## Without PyTorch
 
@@ -35,7 +34,9 @@ def export_best(directory: Path, valid: Dataset) -> None:
     model.int8.onnx on `valid` into its card; a training whose checkpoints have been removed has none.
     """
     if checkpoints(directory):
-        export_onnx(best_checkpoint(directory, ""), valid)
+        best = best_checkpoint(directory, "")
+        export_onnx(best, valid)
+        wait_until(lambda: all((best / name).exists() for name in EXPORTED))  # what the first process does
 
 
 def export_onnx(checkpoint: Path, valid: Dataset) -> None:
@@ -88,6 +89,8 @@ def traced(model: PreTrainedModel) -> bytes:
 
 def quantised(content: bytes) -> bytes:
     """model.int8.onnx, of model.onnx."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic  # after classify.py has silenced it
+
     with tempfile.TemporaryDirectory() as directory:
         whole, small = Path(directory, "model.onnx"), Path(directory, "model.int8.onnx")
         whole.write_bytes(content)

@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 import predict_test
-from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
+from bert_to_bilstm.models.checkpoints import EXPORTED, best_checkpoint, load_classifier
 
 # Traditional, full width, upper case, several spaces, an unknown character
 OLDER = "4.57.1"  # of transformers; it loads the checkpoints too
@@ -77,7 +77,7 @@ def test_saved_again_from_here_a_checkpoint_is_whole(finished_run, tmp_path):
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     assert "local_files_only" not in (checkpoint / "tokenizer_config.json").read_text(encoding="utf-8")
-    files = {path.name for path in checkpoint.iterdir()} - {"README.md", "model.onnx"}
+    files = {path.name for path in checkpoint.iterdir()} - {"README.md", *EXPORTED}
     assert {path.name for path in tmp_path.iterdir()} == files
     assert "bilstm.py" in files
     for name in ("model.safetensors", "tokenizer.json", "bilstm.py"):
