@@ -18,6 +18,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from io import BufferedReader
 from itertools import chain, islice
 from pathlib import Path
@@ -32,7 +33,7 @@ from transformers import PreTrainedTokenizerBase
 from bert_to_bilstm.evaluation.explanation import carried_by
 from bert_to_bilstm.files import expand, new_file, refuse_in_the_way, write_text
 from bert_to_bilstm.models.bilstm import BiLSTMForSequenceClassification
-from bert_to_bilstm.models.checkpoints import EXPORTED, load_classifier
+from bert_to_bilstm.models.checkpoints import is_exported, load_classifier
 from bert_to_bilstm.outputs.classify import Classifier
 from bert_to_bilstm.outputs.clue import check_predictions, write_submission
 from bert_to_bilstm.outputs.spreadsheet import BOM, as_csv
@@ -40,7 +41,7 @@ from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import is_first_process, print_utf8, progress, quiet_libraries, stage
 from bert_to_bilstm.text.dataset import digests, load_data, load_labels
 from bert_to_bilstm.text.tables import SENTENCE_COLUMNS, as_text, columns_of, count_rows, find_column, read_records
-from bert_to_bilstm.training.prediction import predict_logits
+from bert_to_bilstm.training.prediction import predict_probabilities
 from bert_to_bilstm.training.run import trained_checkpoint
 
 MODEL = ""  # any checkpoint directory, the teacher's too, such as "model1/3-0.5681"; "": the best one of model3/
@@ -83,14 +84,11 @@ def load_predictor(directory: Path, labels: dict[int, str] | None = None) -> Pre
     described = getattr(model.config, "label_descriptions", None) or {}
     descriptions = [described.get(name, "") for name in names]
     if ENGINE == "onnxruntime" and isinstance(model, BiLSTMForSequenceClassification):
-        if all((directory / name).exists() for name in EXPORTED):
+        if is_exported(directory):
             classify = Classifier(directory, torch.get_num_threads())
             return Predictor(classify.probabilities, tokenizer, names, descriptions)
         print(f"{directory} has no model.int8.onnx, as the best have: predicting with torch.", file=sys.stderr)
-
-    def probabilities(sentences: list[str]) -> np.ndarray:
-        return predict_logits(model, tokenizer, sentences, BATCH_SIZE).softmax(1).numpy()
-
+    probabilities = partial(predict_probabilities, model, tokenizer, batch_size=BATCH_SIZE)
     return Predictor(probabilities, tokenizer, names, descriptions)
 
 

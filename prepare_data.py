@@ -35,7 +35,7 @@ from bert_to_bilstm.text.tnews import (
     collect_labels,
     download,
     find_files,
-    find_forms,
+    find_form,
     hold_out,
     number_ids,
     number_rows,
@@ -128,12 +128,12 @@ def columns_to_read(name: str, path: Path) -> dict[str, Sequence[str]]:
 def read_source(source: Path) -> tuple[pandas.DataFrame, dict[str, dict[str, list]]]:
     """The classes, and split → its columns; says what it had to make up."""
     files = find_files(source)
-    found = find_forms(source, "labels")
-    labels = read_labels(found[0]) if found else None
+    listed = find_form(source, "labels")
+    labels = read_labels(listed) if listed else None
     rows = {name: read_rows(path, columns_to_read(name, path)) for name, path in files.items()}
-    described = [*found, files["train"]][0]
+    described = listed or files["train"]
     if labels is None:
-        labels = collect_labels(files["train"], rows["train"])
+        labels = collect_labels(described, rows["train"])
         names = ", ".join(labels.index[:MANY]) + (" …" if len(labels) > MANY else "")
         print(f"{source}/ has no labels.json: the classes are the {len(labels)} labels of {described.name}: {names}.")
     if blank := sum(not row["sentence"].strip() for _, row in rows["train"]):

@@ -14,15 +14,15 @@ from bert_to_bilstm.command_line import begin
 if __name__ == "__main__":
     begin("Report: the models side by side")
 
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas
 import torch
 from datasets import DatasetDict
 from torch import Tensor
 
-from bert_to_bilstm.distillation.labelling import NGRAMS
+from bert_to_bilstm.distillation.labelling import NGRAMS, weighted_mean
 from bert_to_bilstm.evaluation.comparison import (
     accuracy_by_epoch,
     calibration,
@@ -46,7 +46,7 @@ from bert_to_bilstm.outputs.spreadsheet import write_table
 from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import is_first_process, say, stage
 from bert_to_bilstm.text.dataset import digests, load_data, load_descriptions, load_labels
-from bert_to_bilstm.training.prediction import predict_logits
+from bert_to_bilstm.training.prediction import predict_logits, predict_probabilities
 from bert_to_bilstm.training.run import trained_checkpoint
 
 MODELS = {
@@ -117,10 +117,9 @@ def predict(
             for split in ("valid", "train")
         }
         if name == "teacher" and (weight := ngram_weight(checkpoint)):
+            pair = [(weight, logits["n-gram model"]), (1 - weight, logits["teacher"])]
             logits["ensemble"] = {
-                split: weight * logits["n-gram model"][split].log_softmax(1)
-                + (1 - weight) * logits["teacher"][split].log_softmax(1)
-                for split in ("valid", "train")
+                split: weighted_mean([(share, splits[split]) for share, splits in pair]) for split in ("valid", "train")
             }
     return logits
 
@@ -195,11 +194,9 @@ def explain(checkpoint: Path, sentences: list[str]) -> list[str]:
     """What carried the answers to the first EXPLAINED sentences."""
     model, tokenizer = load_classifier(checkpoint)
     say(f"asking {checkpoint} what carried its answers to {min(EXPLAINED, len(sentences)):,} sentences ...")
-
-    def probabilities(texts: list[str]) -> np.ndarray:
-        return predict_logits(model, tokenizer, texts, BATCH_SIZE).softmax(1).numpy()
-
-    told = carried_by(probabilities, tokenizer, sentences[:EXPLAINED])
+    told = carried_by(
+        partial(predict_probabilities, model, tokenizer, batch_size=BATCH_SIZE), tokenizer, sentences[:EXPLAINED]
+    )
     return [*told, *[""] * (len(sentences) - len(told))]
 
 

@@ -61,6 +61,11 @@ def ngram_teacher(model: NgramClassifier, data: Dataset, class_weights: str | No
     return logits
 
 
+def weighted_mean(weighted: list[tuple[float, Tensor]]) -> Tensor:
+    """The mean of the log-probabilities of several logits (sentence, class), by their weights, which add up to 1."""
+    return torch.stack([weight * logits.log_softmax(1) for weight, logits in weighted]).sum(0)
+
+
 @dataclass
 class Ensemble:
     """Teachers with their weights, which add up to 1; `ngrams` is to be kept beside their logits."""
@@ -72,7 +77,7 @@ class Ensemble:
         """The logits (sentence, class) of one teacher, or the weighted mean of the log-probabilities of several."""
         if len(self.teachers) == 1:
             return self.teachers[0][1](sentences)
-        return torch.stack([weight * teacher(sentences).log_softmax(1) for weight, teacher in self.teachers]).sum(0)
+        return weighted_mean([(weight, teacher(sentences)) for weight, teacher in self.teachers])
 
 
 def label_transfer_set(
@@ -113,19 +118,18 @@ def label_shards(
                 number += 1
             write_text(target / "origin.json", json.dumps(origin, indent=2))
     wait_until(lambda: read_json(shards / "origin.json") == origin)
-    labelled, parts, started = [], sorted(shards.glob("sentences-*")), time.perf_counter()
-    missing = [part for part in parts if not part.with_name(part.name.replace("sentences", "labelled")).exists()]
-    for part in parts:
-        labelled.append(part.with_name(part.name.replace("sentences", "labelled")))
-        if not labelled[-1].exists():
-            rows = load_rows(part, anew)
-            logits = ensemble.logits(rows["sentence"][:])
-            if is_first_process():
-                with new_directory(labelled[-1]) as target:
-                    rows.add_column("label", list(logits.numpy())).save_to_disk(str(target))
-            wait_until(labelled[-1].exists)
-            left = time_left(started, (missing.index(part) + 1) / len(missing))
-            say(f"{knowledge}/: part {len(labelled)} of {len(parts)} labelled, {left}")
+    parts, started = sorted(shards.glob("sentences-*")), time.perf_counter()
+    labelled = [part.with_name(part.name.replace("sentences", "labelled")) for part in parts]
+    missing = [(part, place) for part, place in zip(parts, labelled, strict=True) if not place.exists()]
+    for number, (part, place) in enumerate(missing, start=1):
+        rows = load_rows(part, anew)
+        logits = ensemble.logits(rows["sentence"][:])
+        if is_first_process():
+            with new_directory(place) as target:
+                rows.add_column("label", list(logits.numpy())).save_to_disk(str(target))
+        wait_until(place.exists)
+        done = len(parts) - len(missing) + number
+        say(f"{knowledge}/: part {done} of {len(parts)} labelled, {time_left(started, number / len(missing))}")
     if is_first_process():
         with new_directory(knowledge, KNOWLEDGE_FILES) as target:
             concatenate_datasets([load_rows(part, anew) for part in labelled]).save_to_disk(str(target))

@@ -165,6 +165,11 @@ def readable_tokens(model: PreTrainedModel) -> int:
     return positions if positions > 0 else sys.maxsize  # XLNet's are -1
 
 
+def is_exported(checkpoint: Path) -> bool:
+    """Whether a student's checkpoint directory has all that runs it without PyTorch."""
+    return all((checkpoint / name).exists() for name in EXPORTED)
+
+
 def checkpoints(directory: Path) -> list[tuple[int, float, Path]]:
     """Epoch, accuracy and path of every `{epoch}-{accuracy}` checkpoint in a directory, by epoch."""
     names = [(re.fullmatch(r"(\d+)-([01]\.\d{4})", path.name), path) for path in directory.glob("*-*")]

@@ -18,7 +18,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 from bert_to_bilstm.files import write_bytes, write_text
-from bert_to_bilstm.models.checkpoints import EXPORTED, best_checkpoint, checkpoints, load_classifier
+from bert_to_bilstm.models.checkpoints import best_checkpoint, checkpoints, is_exported, load_classifier
 from bert_to_bilstm.outputs import classify
 from bert_to_bilstm.stages import is_first_process, wait_until
 
@@ -36,7 +36,7 @@ def export_best(directory: Path, valid: Dataset) -> None:
     if checkpoints(directory):
         best = best_checkpoint(directory, "")
         export_onnx(best, valid)
-        wait_until(lambda: all((best / name).exists() for name in EXPORTED))  # what the first process does
+        wait_until(lambda: is_exported(best))  # what the first process does
 
 
 def export_onnx(checkpoint: Path, valid: Dataset) -> None:
@@ -45,7 +45,7 @@ def export_onnx(checkpoint: Path, valid: Dataset) -> None:
     Both models take `input_ids` and `attention_mask` (batch, length), as the checkpoint's tokenizer gives them, and
     give `logits` (batch, classes) in fp32. The same weights give the same bytes.
     """
-    if not is_first_process() or all((checkpoint / name).exists() for name in EXPORTED):
+    if not is_first_process() or is_exported(checkpoint):
         return
     model, _ = load_classifier(checkpoint)
     content = traced(model)

@@ -12,7 +12,8 @@ import pandas
 from bert_to_bilstm.files import first_line, refuse_lfs_pointer
 from bert_to_bilstm.stages import say
 
-SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".xlsx", ".txt")
+JSON = (".json", ".jsonl")
+SUFFIXES = (*JSON, ".csv", ".tsv", ".xlsx", ".txt")
 PART = 10_000  # rows that are in memory at a time
 SENTENCE_COLUMNS = ("sentence", "text")  # what the column of the sentences is called where no constant names it
 # https://github.com/aceimnorstuvwxz/toutiao-text-classfication-dataset
@@ -42,9 +43,11 @@ def encoding_of(path: Path) -> str:
 def is_gb18030(path: Path) -> bool:
     try:
         with open(path, encoding="gb18030") as file:
-            return all(True for _ in file)
+            for _ in file:
+                pass
     except UnicodeDecodeError:
         return False
+    return True
 
 
 def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -55,7 +58,7 @@ def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     a row that is too short has empty ones. Raises SystemExit, naming file, row and remedy, where it cannot be read.
     """
     readers = {
-        **dict.fromkeys((".json", ".jsonl"), read_objects),
+        **dict.fromkeys(JSON, read_objects),
         **dict.fromkeys((".csv", ".tsv"), read_cells),
         ".xlsx": read_sheet,
         ".txt": read_text,

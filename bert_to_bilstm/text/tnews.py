@@ -15,7 +15,7 @@ import pandas
 import torch
 
 from bert_to_bilstm.files import new_directory
-from bert_to_bilstm.text.tables import SUFFIXES, find_column, read_records
+from bert_to_bilstm.text.tables import JSON, SUFFIXES, find_column, read_records
 
 URL = "https://storage.googleapis.com/cluebenchmark/tasks/tnews_public.zip"
 LARGEST = 200_000_000  # bytes that the zip may hold unpacked; TNEWS: 16 million
@@ -23,7 +23,6 @@ SPLITS = {"train": "train", "dev": "valid", "test": "test", "test1.0": "test1.0"
 NEEDED = ("labels.json", "train.json", "dev.json")  # of the zip
 OTHERS = ("labels", "README")  # files in the folder that are no splits
 NAMED = ("sentence", "label")  # fields whose column a constant of stage 1 can name
-JSON = (".json", ".jsonl")
 MANY = 20  # labels that are never too many
 HELD_OUT = 10  # one row in so many is held out where there is no dev
 # What neither UTF-8 nor a line of a table can hold: half a surrogate pair, and control characters.
@@ -66,12 +65,12 @@ def unpack(archive: Path) -> dict[str, bytes]:
         return {name: contents.read(member) for name, member in members.items()}
 
 
-def find_forms(source: Path, name: str) -> list[Path]:
+def find_form(source: Path, name: str) -> Path | None:
     """The file of that name in a form of text.tables, if there is one. Raises SystemExit where there are two."""
     files = [path for suffix in SUFFIXES if os.path.lexists(path := source / f"{name}{suffix}")]
     if len(files) > 1:
         raise SystemExit(f"{' and '.join(map(str, files))}: two files for one thing: keep one in {source}/.")
-    return files
+    return files[0] if files else None
 
 
 def find_files(source: Path) -> dict[str, Path]:
@@ -79,11 +78,7 @@ def find_files(source: Path) -> dict[str, Path]:
 
     Raises SystemExit where train has none, or a split has two.
     """
-    found = {}
-    for split in SPLITS:
-        files = find_forms(source, split)
-        if files:
-            found[split] = files[0]
+    found = {split: path for split in SPLITS if (path := find_form(source, split))}
     for path in sorted(source.iterdir()):
         if path.suffix.lower() in (*SUFFIXES, ".xls") and path not in found.values() and path.stem not in OTHERS:
             print(

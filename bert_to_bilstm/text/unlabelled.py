@@ -10,9 +10,9 @@ from itertools import chain, islice
 from pathlib import Path
 
 from bert_to_bilstm.files import expand, file_fingerprint, refuse_lfs_pointer
+from bert_to_bilstm.text.tables import JSON, SENTENCE_COLUMNS
 
-COLUMNS = ("sentence", "text")  # names of the field that is read, of JSON lines and of tables
-JSON_LINES = (".json", ".jsonl", ".ndjson")
+JSON_LINES = (*JSON, ".ndjson")
 TABLES = {".csv": ",", ".tsv": "\t"}  # suffix → what stands between the cells
 LONGEST_LINE = 1_000_000  # bytes
 LOOKED_AT = 100  # first lines that tell sentences from records
@@ -95,18 +95,18 @@ def refuse_records(path: Path, lines: list[Line]) -> None:
     """Raises SystemExit where most of the `lines` look like records, or the first like the header of a table."""
     records = [number for number, line in lines if RECORD.match(line)]
     header = {cell.strip(' "\r\n').lower() for _, line in lines[:1] for cell in re.split(r"[,;\t]", line)}
-    if len(header) > 1 and header & {*COLUMNS, "label"}:
+    if len(header) > 1 and header & {*SENTENCE_COLUMNS, "label"}:
         records = [number for number, _ in lines]
     if 2 * len(records) > len(lines):
         shown = next(line for number, line in lines if number == records[0]).strip()
         raise SystemExit(
             f"{path}, line {records[0]}: looks like a record, not like a sentence ({shown[:40]!r}): write one sentence "
-            f"a line, or name the column {' or '.join(COLUMNS)} and the file .jsonl, .csv or .tsv."
+            f"a line, or name the column {' or '.join(SENTENCE_COLUMNS)} and the file .jsonl, .csv or .tsv."
         )
 
 
 def read_json_lines(path: Path, lines: Iterator[Line]) -> Iterator[str]:
-    """The field of COLUMNS of each JSON object. Raises SystemExit where a line is none, or has no such text."""
+    """The sentence of each JSON object. Raises SystemExit where a line is none, or has no such text."""
     for number, line in lines:
         try:
             row = json.loads(line)
@@ -114,16 +114,15 @@ def read_json_lines(path: Path, lines: Iterator[Line]) -> Iterator[str]:
             raise SystemExit(
                 f"{path}, line {number}: not JSON ({getattr(error, 'msg', error)}): write one JSON object a line."
             ) from None
-        fields = [row[name] for name in COLUMNS if name in row] if isinstance(row, dict) else []
+        fields = [row[name] for name in SENTENCE_COLUMNS if name in row] if isinstance(row, dict) else []
         if not fields or not isinstance(fields[0], str):
-            raise SystemExit(
-                f"{path}, line {number}: no text as {' or '.join(map(repr, COLUMNS))}: write {{…}} with one of the two."
-            )
+            names = " or ".join(map(repr, SENTENCE_COLUMNS))
+            raise SystemExit(f"{path}, line {number}: no text as {names}: write {{…}} with one of the two.")
         yield fields[0].encode("utf-8", "replace").decode()  # half a surrogate pair becomes `?`
 
 
 def read_table(path: Path, lines: Iterator[Line], delimiter: str) -> Iterator[str]:
-    """The cells of the column in COLUMNS. Raises SystemExit where there is none, or a row has another number of cells.
+    """The cells of the column of sentences. Raises SystemExit where there is none, or a row is shorter or longer.
 
     Commas and line breaks may stand between quotes; of tabs there are none in a cell, and quotes are part of it.
     """
@@ -138,10 +137,10 @@ def read_table(path: Path, lines: Iterator[Line], delimiter: str) -> Iterator[st
     try:
         header = next(rows, [])
         names = [name.strip().lower() for name in header]
-        column = next((names.index(name) for name in COLUMNS if name in names), None)
+        column = next((names.index(name) for name in SENTENCE_COLUMNS if name in names), None)
         if column is None:
             raise SystemExit(
-                f"{path} in UNLABELLED: no column {' or '.join(COLUMNS)} in its first line "
+                f"{path} in UNLABELLED: no column {' or '.join(SENTENCE_COLUMNS)} in its first line "
                 f"({delimiter.join(header)[:60]!r}): name the column of the sentences so."
             )
         for row in rows:

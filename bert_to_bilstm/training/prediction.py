@@ -1,5 +1,6 @@
 """Logits of many sentences."""
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -32,3 +33,10 @@ def predict_logits(
             bar.update(size)
         bar.close()
     return accelerator.reduce(logits, "sum").cpu()
+
+
+def predict_probabilities(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str], batch_size: int = BATCH_SIZE
+) -> np.ndarray:
+    """What `predict_logits` gives, as probabilities (sentence, class)."""
+    return predict_logits(model, tokenizer, sentences, batch_size).softmax(1).numpy()

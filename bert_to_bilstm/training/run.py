@@ -169,9 +169,11 @@ class Run:
 
     def remove_checkpoints(self) -> None:
         """Removes those that are neither among the `keep` best nor the last, and nothing that stands beside them."""
+        if not self.keep:
+            return
         found = checkpoints(self.directory)
         best = sorted(found, key=lambda checkpoint: checkpoint[1], reverse=True)[: self.keep]  # earlier ones first
-        for checkpoint in found[:-1] if self.keep else []:
+        for checkpoint in found[:-1]:
             if checkpoint not in best:
                 remove_files(checkpoint[2], CHECKPOINT_FILES)
 
