@@ -130,13 +130,15 @@ def compare_models() -> None:
     refuse_in_the_way([OUTPUT / name for name in WRITTEN], [OUTPUT])
     ngrams = find_ngrams(data)
     logits = predict(checkpoints, ngrams, data, labels)
-    if not is_first_process():
-        return
     table = compare(checkpoints, logits, data, len(labels))
-    print(table.to_string(float_format="{:.4f}".format))
-    print("new: dev rows whose sentence is not in train")
+    say(table.to_string(float_format="{:.4f}".format))
+    say("new: dev rows whose sentence is not in train")
     best = table.loc[list(checkpoints), "dev accuracy"].idxmax()
     shown = "distilled student" if "distilled student" in checkpoints else best
+    wrong = errors(shown, logits, data, labels, descriptions)
+    wrong["carried by"] = explain(checkpoints[shown], wrong["sentence"].tolist())
+    if not is_first_process():  # so far they have shared out what the models read
+        return
     truth = torch.tensor(data["valid"]["label"][:])
     constant = [name for name in WITHOUT_EPOCHS if name in logits]
     by_epoch = accuracy_by_epoch(checkpoints)
@@ -146,8 +148,6 @@ def compare_models() -> None:
     say(f"looking for wrong labels among the {len(train):,} train sentences ...")
     _, unseen = fitted_and_unseen(ngrams, train["sentence"][:], train["label"][:])
     teacher = logits["teacher"]["train"] if "teacher" in logits else None
-    wrong = errors(shown, logits, data, labels, descriptions)
-    wrong["carried by"] = explain(checkpoints[shown], wrong["sentence"].tolist())
     page = Page(
         shown=shown,
         checkpoint=str(checkpoints[shown]),

@@ -32,7 +32,7 @@ sys.path[:0] = [{root!r}, {tests!r}]
 for name, value in {constants!r}.items():
     module, _, constant = name.rpartition(".")
     setattr(importlib.import_module(module), constant, value)
-for stage in ("finetune_bert", "train_bilstm", "distill", "predict_test"):
+for stage in ("finetune_bert", "train_bilstm", "distill", "predict_test", "report"):
     importlib.import_module(stage).main()
 """
 
