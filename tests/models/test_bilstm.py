@@ -121,3 +121,14 @@ def test_trainer_takes_the_mean_of_the_batches_that_it_accumulates(model, steps,
     model(torch.tensor(rows["input_ids"][:]), labels=torch.tensor(rows["labels"][:])).loss.backward()
     assert len(gradients) == 1 and gradients[0].norm() > 0
     torch.testing.assert_close(gradients[0].norm(), model.classifier.bias.grad.norm(), rtol=0.2, atol=1e-2)
+
+
+@pytest.mark.parametrize("chance", [0.1, 0.5])
+def test_dropout_leaves_out_its_share_in_training_alone_and_keeps_the_mean(model, chance):
+    values = torch.ones(1000, 301)
+    model.config.dropout = chance
+    dropped, again = model.train().dropout(values), model.dropout(values)
+    assert (dropped == 0).float().mean().item() == pytest.approx(chance, abs=0.005)
+    assert dropped.mean().item() == pytest.approx(1, abs=0.005)
+    assert not dropped.equal(again)
+    assert model.eval().dropout(values).equal(values)
