@@ -1,6 +1,7 @@
 """What somebody at a terminal sees who stops a script, or starts it in the wrong place."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import ROOT
+
+import prepare_data
+import train_bilstm
 
 SCRIPTS = ["prepare_data", "finetune_bert", "train_bilstm", "distill", "predict_test", "report"]
 AUGMENT = f"""
@@ -60,3 +64,22 @@ def test_outside_of_the_virtual_environment_it_says_what_to_do(scratch, tmp_path
     result = subprocess.run(bare, capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
     assert result.returncode == 1 and result.stderr.startswith("the package torch is not installed for ")
     assert "run .venv/bin/python train_bilstm.py" in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("set_by_user", "found"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_that_wait_leave_their_core_to_others(set_by_user, found, scratch):
+    code = "from bert_to_bilstm.command_line import begin; import os; begin(''); print(os.environ['OMP_WAIT_POLICY'])"
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | set_by_user
+    started = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert started.stdout == f"{found}\n"
+
+
+def test_a_training_beside_a_busy_program_says_that_it_takes_longer(small_tnews, monkeypatch, capsys):
+    prepare_data.main()
+    monkeypatch.setattr(train_bilstm, "EPOCHS", 1)
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        train_bilstm.main()
+    finally:
+        busy.kill()
+    assert re.search(r"^Other programs keep \d\.\d of \d+ cores busy", capsys.readouterr().out, re.MULTILINE)

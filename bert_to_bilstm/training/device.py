@@ -1,13 +1,17 @@
 """The device: which one, whether it is fast at bf16, and its memory."""
 
 import ctypes
+import os
 import platform
 from functools import cache
 
+import psutil
 import torch
 from accelerate import Accelerator
 
-from bert_to_bilstm.stages import on_cpu
+from bert_to_bilstm.stages import on_cpu, say
+
+BUSY = 0.5  # cores that others use, from which on it is told
 
 
 @cache
@@ -38,3 +42,11 @@ def make_accelerator() -> Accelerator:
         mixed_precision="bf16" if fast_bf16() else "no",
         cpu=on_cpu(),
     )
+
+
+def say_if_busy() -> None:
+    """One line where other programs keep the cores busy on which a training is about to start."""
+    cores = os.cpu_count() or 1
+    busy = psutil.cpu_percent(interval=0.1) / 100 * cores  # this process sleeps meanwhile
+    if busy > BUSY:
+        say(f"Other programs keep {busy:.1f} of {cores} cores busy: this takes longer than on a machine of its own.")

@@ -21,7 +21,7 @@ from bert_to_bilstm.outputs.model_card import model_card
 from bert_to_bilstm.stages import progress, say, time_left
 from bert_to_bilstm.training.batches import LengthGroupedBatches
 from bert_to_bilstm.training.calibration import best_temperature
-from bert_to_bilstm.training.device import make_accelerator, release_memory
+from bert_to_bilstm.training.device import make_accelerator, release_memory, say_if_busy
 from bert_to_bilstm.training.run import HISTORY_COLUMNS, Run
 
 LOOK_EVERY = 50  # steps between two looks at the loss: reading from the device waits for it
@@ -55,6 +55,8 @@ def fit(
     trained, sentences = model, {"train": len(batches.lengths), "dev": len(dev.lengths)}
     if (steps := run.epochs * len(train_loader)) < FEW_STEPS:
         say(f"{steps} steps in all are few: raise EPOCHS or lower BATCH_SIZE until there are at least {FEW_STEPS}.")
+    if accelerator.device.type == "cpu" and accelerator.num_processes == 1:
+        say_if_busy()
     accelerator.wait_for_everyone()  # the others have looked at the directory before it is written to
     model, optimizer = accelerator.prepare(model, optimizer)
     history = run.resume(trained, optimizer, schedule)

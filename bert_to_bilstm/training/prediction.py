@@ -1,8 +1,14 @@
 """Logits of many sentences."""
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bert_to_bilstm.stages import progress
@@ -25,14 +31,51 @@ def predict_logits(
     )  # label: the place in the input
     logits = torch.zeros(len(sentences), int(model.config.num_labels or 0), device=accelerator.device)
     model = model.to(accelerator.device).eval()
-    with torch.inference_mode(), accelerator.autocast():
-        bar = progress(len(sentences), "predicting", "sentences", leave=False, delay=1)
-        for batch in loader:
-            positions, mine, size = batch.pop("labels"), batch.pop("rows"), batch.pop("batch_size")
+    bar = progress(len(sentences), "predicting", "sentences", leave=False, delay=1)
+
+    def predict(batch: dict[str, Any]) -> None:
+        positions, mine, size = batch.pop("labels"), batch.pop("rows"), batch.pop("batch_size")
+        with torch.inference_mode(), accelerator.autocast():
             logits[positions[:mine]] = model(**batch).logits[:mine].float()
-            bar.update(size)
-        bar.close()
+        bar.update(size)
+
+    with bar:
+        for_each(predict, loader, torch.get_num_threads() if accelerator.device.type == "cpu" else 1)
     return accelerator.reduce(logits, "sum").cpu()
+
+
+def for_each(function: Callable[[dict[str, Any]], None], loader: DataLoader, threads: int) -> None:
+    """Calls `function` with every batch, in so many threads of one core each.
+
+    Threads that share out the batches do not wait for each other, as those do that share out every matrix.
+    """
+    batches, lock = iter(loader), Lock()
+
+    def remaining() -> Iterator[dict[str, Any]]:
+        while True:
+            with lock:
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    def work() -> None:
+        for batch in remaining():
+            function(batch)
+
+    threads = min(threads, len(loader))
+    if threads <= 1:
+        work()
+        return
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            for future in [pool.submit(work) for _ in range(threads)]:
+                future.result()
+        finally:  # where one fails, or Ctrl-C comes, the others stop after their batch
+            with lock:
+                batches = iter(())
+            torch.set_num_threads(before)
 
 
 def predict_probabilities(
