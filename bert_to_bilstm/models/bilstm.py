@@ -109,7 +109,7 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
         input_ids = torch.cat([first, input_ids[:, 1:]], dim=1)
         last = (lengths - 1).clamp(min=0)
         embedded = self.dropout(self.embedding(input_ids))  # (batch, length, embedding_size)
-        batch, length, _ = embedded.shape
+        batch, length = input_ids.shape
         backwards = (last - torch.arange(length, device=last.device)).clamp(min=0)  # (batch, length)
         rows = backwards + length * torch.arange(batch, device=last.device).unsqueeze(1)
         reversed_rows = embedded.flatten(0, 1).index_select(0, rows.flatten()).view_as(embedded)

@@ -49,7 +49,8 @@ def for_each(function: Callable[[dict[str, Any]], None], loader: DataLoader, thr
 
     Threads that share out the batches do not wait for each other, as those do that share out every matrix.
     """
-    batches, lock = iter(loader), Lock()
+    batches: Iterator[dict[str, Any]] = iter(loader)
+    lock = Lock()
 
     def remaining() -> Iterator[dict[str, Any]]:
         while True:
