@@ -2,3 +2,9 @@
 
 distillation, evaluation → training → outputs → text → models → stages → files
 """
+
+import os
+
+# Threads that wait for each other give their cores away in place of spinning: beside another busy program a training
+# keeps its pace, where it fell to less than half. torch's OpenMP library reads it when it is loaded, after this.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -21,9 +21,6 @@ def begin(title: str, takes_arguments: bool = False) -> None:
     Raises SystemExit for arguments where there are none to give, and where a package is missing.
     """
     signal.signal(signal.SIGINT, leave)
-    # Threads that wait for each other give their cores away in place of spinning: beside another busy process a
-    # training keeps its pace, where it fell to less than half. torch's OpenMP library reads it when it is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     script = Path(sys.argv[0])
     if sys.argv[1:] and not takes_arguments:
         raise SystemExit(f"{script.name} takes no arguments: {remedy(script, sys.argv[1])}.")

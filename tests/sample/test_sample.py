@@ -125,14 +125,17 @@ def test_all_stages_on_a_copy_of_the_sample(scratch, monkeypatch, capsys):
     knowledge = load_from_disk("knowledge")
     assert knowledge["sentence"][: len(data["train"])] == data["train"]["sentence"][:]
     assert len(knowledge) > 1.5 * len(data["train"]) and len(knowledge["label"][0]) == 15
+    accuracy = {}
     for name in ("model1", "model2", "model3"):
         with open(f"{name}/history.csv", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
+        accuracy[name] = float(rows[-1]["valid_accuracy"])
         assert len(rows) == 2 and Path(name, "history.png").read_bytes().startswith(b"\x89PNG")
         checkpoint = best_checkpoint(Path(name), "")
         model = AutoModelForSequenceClassification.from_pretrained(checkpoint)
         assert model.config.label_descriptions["100"] == "news_story"
         assert AutoTokenizer.from_pretrained(checkpoint)("为什么")["input_ids"]
+    assert accuracy["model3"] > accuracy["model2"]  # what it is all for
     for name, split in (("tnews11_predict.json", "test"), ("tnews10_predict.json", "test1.0")):
         rows = [json.loads(line) for line in Path(name).read_text(encoding="utf-8").splitlines()]
         assert [row["id"] for row in rows] == [row["id"] for row in read(scratch / "tnews", split)]
