@@ -36,6 +36,7 @@ from bert_to_bilstm.distillation import labelling
 from bert_to_bilstm.distillation.transfer_set import gather_transfer_set
 from bert_to_bilstm.files import write_text
 from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
+from bert_to_bilstm.models.ngrams import train_ngrams
 from bert_to_bilstm.outputs.classify import Classifier
 from bert_to_bilstm.stages import quiet_libraries
 from bert_to_bilstm.text.char_table import builtin_table
@@ -95,14 +96,14 @@ def student_rows(rows: int) -> Dataset:
 def student_training() -> list[dict]:
     rows = student_rows(STUDENT_ROWS)
     ours, other = in_turn(sides.our_student(rows), sides.article_student(rows, STUDENT_STEPS), rounds=ROUNDS)
-    return [compare(f"student training, {precision()}", "article", "sentences/s", ours, other, target(4.5, 25))]
+    return [compare(f"student training, {precision()}", "article", "sentences/s", ours, other, target(8.2, 25))]
 
 
 def student_training_in_fp32() -> list[dict]:
     """As on hardware without units for bf16."""
     device.fast_bf16 = lambda: False
     [line] = student_training()
-    return [line | {"target": target(2.2, None)}]
+    return [line | {"target": target(3.5, None)}]
 
 
 def teacher_training(name: str) -> list[dict]:
@@ -120,8 +121,8 @@ def teacher_training(name: str) -> list[dict]:
     share = share_of_peak(model, tokens * statistics.median(ours))
     what = f"fine-tuning {name}, {precision()}"
     return [
-        compare(what, "article", "sentences/s", ours, article, target(3, 5), share),
-        compare(what, "Trainer", "sentences/s", ours, trainer, target(1, 1)),
+        compare(what, "article", "sentences/s", ours, article, target(4, 5), share),
+        compare(what, "Trainer", "sentences/s", ours, trainer, target(1.3, 1)),
     ]
 
 
@@ -133,7 +134,7 @@ def teacher_labelling(name: str) -> list[dict]:
         sides.article_labelling(*plain, sentences[: TEACHERS[name]["labelled_by_article"]]),
         rounds=ROUNDS,
     )
-    return [compare(f"labelling with {name}, {precision()}", "article", "sentences/s", ours, other, target(4, 10))]
+    return [compare(f"labelling with {name}, {precision()}", "article", "sentences/s", ours, other, target(6, 10))]
 
 
 def inference() -> list[dict]:
@@ -161,6 +162,17 @@ def inference() -> list[dict]:
         sides.our_labelling(partial(predict_logits, *teacher), fewer),
         rounds=ROUNDS,
     )
+    ngrams = train_ngrams(load_data()["train"]["sentence"][:], load_data()["train"]["label"][:], len(load_labels()))
+    linear = [
+        in_turn(sides.onnx_of(folder, headlines), sides.one_by_one(ngrams.predict_logits, headlines), rounds=ROUNDS),
+        in_turn(
+            sides.our_labelling(partial(predict_logits, *student), sentences),
+            sides.our_labelling(ngrams.predict_logits, sentences),
+            rounds=ROUNDS,
+        ),
+    ]
+    ngrams.save(Path("ngrams"))
+    sizes = [megabytes(path) for path in (folder / "model.int8.onnx", Path("ngrams"))]
     return [
         compare("student on the CPU, one headline", "BERT-base", "ms", times[0], times[1]),
         compare("classify.py, int8, one core, one headline", "BERT-base", "ms", small[0], small[1], 45),
@@ -168,7 +180,15 @@ def inference() -> list[dict]:
         compare("classify.py, int8, one core, batches of 64", "fp32", "ms", bits[1][0], bits[1][1]),
         compare("classify.py, from its start to the first answer", "predict_test.py", "s", starts[0], starts[1]),
         compare(f"student on the CPU, large batches, {precision()}", "BERT-base", "sentences/s", rates[0], rates[1]),
+        compare("classify.py, int8, one core, one headline", "n-gram model", "ms", *linear[0]),
+        compare(f"student on the CPU, large batches, {precision()}", "n-gram model", "sentences/s", *linear[1]),
+        compare("the student's model.int8.onnx", "n-gram model", "MB", *([size] for size in sizes)),
     ]
+
+
+def megabytes(path: Path) -> float:
+    """The size of a file, or of all in a folder."""
+    return sum(one.stat().st_size for one in (path, *path.rglob("*")) if one.is_file()) / 1e6
 
 
 def student_in_model3(checkpoint: Path) -> Path:

@@ -214,6 +214,11 @@ def latency_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sente
     return lambda: fmean(latency(model, tokenizer, sentence) for sentence in sentences)
 
 
+def one_by_one(predict: Callable[[list[str]], torch.Tensor], sentences: list[str]) -> Callable[[], float]:
+    """One sentence after the other; milliseconds a sentence."""
+    return lambda: 1000 * fmean(1 / rate_of(partial(predict, [sentence])) for sentence in sentences)
+
+
 def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Path:
     """A folder with what the best student's checkpoint has."""
     folder = Path("exported")
