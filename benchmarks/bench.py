@@ -13,6 +13,8 @@ once a run; the article's tokenise at every step, which is part of what is measu
 import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -104,6 +106,21 @@ def student_training_in_fp32() -> list[dict]:
     device.fast_bf16 = lambda: False
     [line] = student_training()
     return [line | {"target": target(3.5, None)}]
+
+
+def training_beside_a_busy_program() -> list[dict]:
+    """What is left of the rate where another program keeps one core busy."""
+    alone = sides.our_student(student_rows(STUDENT_ROWS))
+
+    def disturbed() -> float:
+        with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+            try:
+                return alone()
+            finally:
+                busy.kill()
+
+    ours, other = in_turn(disturbed, alone, rounds=ROUNDS)
+    return [compare("student training beside a busy program", "on its own", "sentences/s", ours, other, 0.67)]
 
 
 def teacher_training(name: str) -> list[dict]:
@@ -293,6 +310,7 @@ def find_tasks(source: Path) -> list[tuple]:
     return [
         (student_training,),
         (student_training_in_fp32,),
+        (training_beside_a_busy_program,),
         *((teacher_training, name) for name in TEACHERS),
         *((teacher_labelling, name) for name in TEACHERS),
         (inference,),
