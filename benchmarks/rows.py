@@ -41,7 +41,7 @@ ROWS = [
     Row("teacher of 3 epochs", "finetune_bert", E5 | {"EPOCHS": 3}, (42,)),
     Row("ensemble", "ensemble", {"TEACHERS": ["teacher-42"]}),
     Row("ensemble of 3 epochs", "ensemble", SHORTER),
-    Row("student alone", "train_bilstm", {}, (0, 42)),
+    Row("student alone", "train_bilstm", {}, (42,)),
     Row("distilled", "distill", {"TEACHERS": ["teacher-42"], "KNOWLEDGE": Path("knowledge")}, (42,)),
     Row(
         "distilled from more text",
