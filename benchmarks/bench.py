@@ -197,9 +197,15 @@ def inference() -> list[dict]:
         compare("classify.py, int8, one core, batches of 64", "fp32", "ms", bits[1][0], bits[1][1]),
         compare("classify.py, from its start to the first answer", "predict_test.py", "s", starts[0], starts[1]),
         compare(f"student on the CPU, large batches, {precision()}", "BERT-base", "sentences/s", rates[0], rates[1]),
-        compare("classify.py, int8, one core, one headline", "n-gram model", "ms", *linear[0]),
-        compare(f"student on the CPU, large batches, {precision()}", "n-gram model", "sentences/s", *linear[1]),
-        compare("the student's model.int8.onnx", "n-gram model", "MB", *([size] for size in sizes)),
+        compare("classify.py, int8, one core, one headline", "n-gram model", "ms", linear[0][0], linear[0][1]),
+        compare(
+            f"student on the CPU, large batches, {precision()}",
+            "n-gram model",
+            "sentences/s",
+            linear[1][0],
+            linear[1][1],
+        ),
+        compare("the student's model.int8.onnx", "n-gram model", "MB", [sizes[0]], [sizes[1]]),
     ]
 
 
