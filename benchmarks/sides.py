@@ -214,9 +214,18 @@ def latency_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sente
     return lambda: fmean(latency(model, tokenizer, sentence) for sentence in sentences)
 
 
-def one_by_one(predict: Callable[[list[str]], torch.Tensor], sentences: list[str]) -> Callable[[], float]:
-    """One sentence after the other; milliseconds a sentence."""
-    return lambda: 1000 * fmean(1 / rate_of(partial(predict, [sentence])) for sentence in sentences)
+def milliseconds_of(
+    predict: Callable[[list[str]], object], sentences: list[str], batch: int = 1
+) -> Callable[[], float]:
+    """The sentences in batches of so many; milliseconds a sentence."""
+
+    def measure() -> float:
+        started = time.perf_counter()
+        for start in range(0, len(sentences), batch):
+            predict(sentences[start : start + batch])
+        return (time.perf_counter() - started) / len(sentences) * 1000
+
+    return measure
 
 
 def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Path:
@@ -232,16 +241,8 @@ def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Path:
 
 
 def onnx_of(folder: Path, sentences: list[str], name: str = "model.int8.onnx", batch: int = 1) -> Callable[[], float]:
-    """The sentences by onnxruntime on one core, in batches of so many; milliseconds a sentence."""
-    classifier = classify.Classifier(folder, model=name)
-
-    def measure() -> float:
-        started = time.perf_counter()
-        for start in range(0, len(sentences), batch):
-            classifier.probabilities(sentences[start : start + batch])
-        return (time.perf_counter() - started) / len(sentences) * 1000
-
-    return measure
+    """As `milliseconds_of`, by onnxruntime on one core."""
+    return milliseconds_of(classify.Classifier(folder, model=name).probabilities, sentences, batch)
 
 
 def first_answer_of(command: Sequence[str | Path], folder: Path) -> Callable[[], float]:

@@ -118,17 +118,17 @@ def label_shards(
                 number += 1
             write_text(target / "origin.json", json.dumps(origin, indent=2))
     wait_until(lambda: read_json(shards / "origin.json") == origin)
-    parts, started = sorted(shards.glob("sentences-*")), time.perf_counter()
+    parts = sorted(shards.glob("sentences-*"))
     labelled = [part.with_name(part.name.replace("sentences", "labelled")) for part in parts]
     missing = [(part, place) for part, place in zip(parts, labelled, strict=True) if not place.exists()]
     if len(missing) > 1:
-        tried = load_rows(missing[0][0], anew)["sentence"][:BATCH_SIZE]
+        tried, started = load_rows(missing[0][0], anew)["sentence"][:BATCH_SIZE], time.perf_counter()
         ensemble.logits(tried)
         say(
             f"{knowledge}/: {len(missing)} parts of {SHARD:,} sentences to label, "
             f"{time_left(started, len(tried) / (len(missing) * SHARD))}"
         )
-        started = time.perf_counter()
+    started = time.perf_counter()
     for number, (part, place) in enumerate(missing, start=1):
         rows = load_rows(part, anew)
         logits = ensemble.logits(rows["sentence"][:])

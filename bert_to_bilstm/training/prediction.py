@@ -52,16 +52,12 @@ def for_each(function: Callable[[dict[str, Any]], None], loader: DataLoader, thr
     batches: Iterator[dict[str, Any]] = iter(loader)
     lock = Lock()
 
-    def remaining() -> Iterator[dict[str, Any]]:
+    def work() -> None:
         while True:
             with lock:
                 batch = next(batches, None)
             if batch is None:
                 return
-            yield batch
-
-    def work() -> None:
-        for batch in remaining():
             function(batch)
 
     threads = min(threads, len(loader))
