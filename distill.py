@@ -70,7 +70,7 @@ SCHEDULE = "cosine"  # to 0 at the last step; or "linear", "constant_with_warmup
 WARMUP_RATIO = 0.05  # of all steps, from 0; article: none
 WEIGHT_DECAY = 0.01  # of AdamW
 MAX_GRAD_NORM = 0.0  # 0: gradients are never scaled down; article: none
-EPOCHS = 15  # article: 20
+EPOCHS = 8  # article: 20
 EPOCH_SENTENCES = 0  # sentences between two checkpoints, 0: all; where others are many, as many as train has suffice
 CLASS_WEIGHTS = None  # of the n-gram model and the hard labels; "balanced": every class counts the same
 KEEP_CHECKPOINTS = 0  # the best ones that stay, beside the last; 0: all
@@ -171,8 +171,10 @@ def learn(run: Run, data: DatasetDict, knowledge: Dataset, teacher: Path, shared
     tokenizer, labels, valid = load_tokenizer(STUDENT_TOKENIZER), load_labels(), data["valid"]
     rows = knowledge.with_format("torch")
     targets = torch.cat([rows["label"][:], rows["hard_label"][:].unsqueeze(1)], dim=1)  # (sentences, classes + 1)
-    sentences = with_masks_as(tokenizer.unk_token, knowledge["sentence"][:])
-    train_loader = make_loader(tokenizer, sentences, targets, BATCH_SIZE, SEED, EPOCH_SENTENCES)
+    sentences = knowledge.select_columns("sentence").with_transform(  # not all in memory at a time
+        lambda rows: {"sentence": with_masks_as(tokenizer.unk_token, rows["sentence"])}
+    )
+    train_loader = make_loader(tokenizer, sentences["sentence"], targets, BATCH_SIZE, SEED, EPOCH_SENTENCES)
     valid_loader = make_loader(tokenizer, valid["sentence"], valid["label"], BATCH_SIZE)
     model = new_student(tokenizer, labels, load_descriptions(), DROPOUT)
     if shared:

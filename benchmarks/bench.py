@@ -12,6 +12,7 @@ once a run; the article's tokenise at every step, which is part of what is measu
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -28,14 +29,17 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel
 
+import distill
 import finetune_bert
 import prepare_data
 import train_bilstm
 from benchmarks import sides
 from benchmarks.measure import compare, in_a_child, in_turn, kind, machine, memory, scaling, share_of_peak, table
 from bert_to_bilstm.distillation import labelling
-from bert_to_bilstm.distillation.transfer_set import gather_transfer_set
 from bert_to_bilstm.files import write_text
 from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
 from bert_to_bilstm.models.ngrams import train_ngrams
@@ -65,7 +69,7 @@ CONFIGURATIONS = {
         "num_attention_heads": 4,
         "intermediate_size": 1024,
     },
-    "minute BERT": {  # to label many sentences fast, for memory_of_labelling
+    "minute BERT": {  # to label many sentences fast, for memory_of_distilling
         "vocab_size": 6500,
         "hidden_size": 64,
         "num_hidden_layers": 1,
@@ -77,7 +81,7 @@ HEADLINES = 30  # classified one by one in a round
 STUDENT_HEADLINES, TEACHER_HEADLINES = 10_240, 1024  # classified in large batches in a round
 SCALED_ROWS = 3200  # and 2 and 4 times as many
 MEMORY_ROWS, MEMORY_EPOCHS = 6400, 6
-LABELLED_SENTENCES = (100_000, 500_000)
+UNLABELLED_SENTENCES = (100_000, 500_000, 1_000_000)
 EPOCHS_TO_BEST = 2  # trained for real, on all of the data, until dev accuracy is past ARTICLE_BEST; 0: left out
 ARTICLE_BEST, ARTICLE_EPOCHS_TO_BEST = 0.5019, 8  # as published
 
@@ -214,49 +218,79 @@ def student_in_model3(checkpoint: Path) -> Path:
     return directory
 
 
-def time_and_data() -> list[dict]:
-    """The time of an epoch on 1, 2 and 4 times the data."""
+def time_and_data(source: Path) -> list[dict]:
+    """The time of each step from preparation to prediction on 1, 2 and 4 times the data."""
     parts = [student_rows(SCALED_ROWS * times) for times in (1, 2, 4)]
-    rates = in_turn(*map(sides.our_student, parts), rounds=ROUNDS)
-    sizes = [len(rows) for rows in parts]
-    seconds = [size / statistics.median(figures) for size, figures in zip(sizes, rates, strict=True)]
+    sizes, sentences = [len(rows) for rows in parts], [rows["sentence"][:] for rows in parts]
+    teacher = labelling.neural_teacher(Path("tiny BERT"), load_labels())
+    student = partial(predict_logits, *sides.load_student())
+    quarter = len(load_data()["train"]) // 4
+    prepared = [quarter, 2 * quarter, 4 * quarter]
+    return [
+        growth("preparation", prepared, [partial(rate_of_preparation, source, rows) for rows in prepared]),
+        growth("student training, an epoch", sizes, [sides.our_student(rows) for rows in parts]),
+        growth("labelling with tiny BERT", sizes, [sides.our_labelling(teacher, some) for some in sentences]),
+        growth("prediction", sizes, [sides.our_labelling(student, some) for some in sentences]),
+    ]
+
+
+def growth(what: str, sizes: list[int], rates: list[Callable[[], float]]) -> dict:
+    """A line of how long so many sentences take; each of `rates` measures how many a second."""
+    taken = in_turn(*rates, rounds=ROUNDS)
+    seconds = [size / statistics.median(figures) for size, figures in zip(sizes, taken, strict=True)]
     said = f"{sizes[2] / sizes[0]:.3g} times the data takes {seconds[2] / seconds[0]:.3g} times as long"
-    return [scaling("student training, an epoch on so many sentences", "s", sizes, seconds, said)]
+    return scaling(f"{what}, so many sentences", "s", sizes, seconds, said)
+
+
+def rate_of_preparation(source: Path, rows: int) -> float:
+    """Rows a second of stage 1, of which the train file has so many; the rest of the data is as it is."""
+    scratch = Path.cwd()
+    with tempfile.TemporaryDirectory() as part:
+        shutil.copytree(source, Path(part, "tnews"))
+        train = Path(part, "tnews/train.json")
+        train.write_text("".join(train.read_text(encoding="utf-8").splitlines(True)[:rows]), encoding="utf-8")
+        os.chdir(part)
+        started = time.perf_counter()
+        prepare(Path("tnews"))
+        seconds = time.perf_counter() - started
+        os.chdir(scratch)
+    return rows / seconds
 
 
 def memory_over_epochs() -> list[dict]:
     """Memory of stage 3, on a part of the data, after each epoch."""
-    resident, release_memory = [], loop.release_memory
+    resident, validate = [], loop.validate
 
-    def release_and_look() -> None:
-        release_memory()
+    def validate_and_look(accelerator: Any, model: PreTrainedModel, loader: DataLoader) -> tuple[Tensor, Tensor]:
         resident.append(memory("VmRSS"))
+        return validate(accelerator, model, loader)
 
     few = DatasetDict(train=student_rows(MEMORY_ROWS), valid=load_data()["valid"])
-    train_bilstm.load_data, loop.release_memory = lambda: few, release_and_look
+    train_bilstm.load_data, loop.validate = lambda: few, validate_and_look
     train_bilstm.EPOCHS, train_bilstm.OUTPUT = MEMORY_EPOCHS, Path("memory")
     train_bilstm.main()
     said = f"{resident[-1] - resident[0]:+.0f} MB since epoch 1"
     return [scaling("memory of student training after each epoch", "MB", range(1, MEMORY_EPOCHS + 1), resident, said)]
 
 
-def memory_of_labelling(sentences: int) -> float:
-    """The most memory, in MB, in which stage 4 labels so many unlabelled headlines."""
+def memory_of_distilling(sentences: int) -> float:
+    """The most memory, in MB, that stage 4 takes with so many unlabelled headlines and a short training."""
     train = load_data()["train"]["sentence"][:]
     text = Path(f"{sentences}.txt")
     with open(text, "w", encoding="utf-8") as file:
         for number, headline in enumerate(islice(cycle(train), sentences)):
             file.write(headline + chr(0x4E00 + number // len(train)) + "\n")  # what stands there twice is left out
-    rows = gather_transfer_set(load_data(), [str(text)], 0, {}, 0)
-    teacher = labelling.neural_teacher(Path("minute BERT"), load_labels())
-    labelling.label_transfer_set(Path(f"knowledge-{sentences}"), {}, rows, lambda: labelling.Ensemble([(1.0, teacher)]))
+    distill.TEACHERS, distill.NGRAM_TEACHER, distill.UNLABELLED = ["minute BERT"], False, [text]
+    distill.EPOCHS, distill.EPOCH_SENTENCES = 1, MEMORY_ROWS
+    distill.KNOWLEDGE, distill.OUTPUT = Path(f"knowledge-{sentences}"), Path(f"distilled-{sentences}")
+    distill.main()
     return memory("VmHWM")
 
 
 def memory_and_data() -> list[dict]:
-    most = [in_a_child(quietly, memory_of_labelling, sentences) for sentences in LABELLED_SENTENCES]
-    said = f"{most[-1] - most[0]:+.0f} MB; at most 200 wanted"
-    return [scaling("most memory while labelling so many sentences", "MB", LABELLED_SENTENCES, most, said)]
+    most = [in_a_child(quietly, memory_of_distilling, sentences) for sentences in UNLABELLED_SENTENCES]
+    said = f"{most[-1] - most[0]:+.0f} MB; at most 300 wanted"
+    return [scaling("most memory of stage 4 with so many unlabelled sentences", "MB", UNLABELLED_SENTENCES, most, said)]
 
 
 def seconds_to_the_articles_best(source: Path) -> list[dict]:
@@ -312,7 +346,7 @@ def find_tasks(source: Path) -> list[tuple]:
         *((teacher_training, name) for name in TEACHERS),
         *((teacher_labelling, name) for name in TEACHERS),
         (inference,),
-        (time_and_data,),
+        (time_and_data, source),
         (memory_over_epochs,),
         (memory_and_data,),
         *([(seconds_to_the_articles_best, source)] if EPOCHS_TO_BEST and source.parent == ROOT else []),

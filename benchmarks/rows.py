@@ -24,37 +24,39 @@ class Row:
         return f"{self.name.replace(' ', '-')}-{seed}"
 
 
-E5 = {"MODEL_NAME": "../../e5-small-zh", "BATCH_SIZE": 64, "LEARNING_RATE": 1e-4, "EPOCHS": 4}
-E5_SHORTER = E5 | {"EPOCHS": 3}  # as good on all headlines, better on new ones
-TAUGHT = {"TEACHERS": ["teacher-42"]}
-TAUGHT_SHORTER = {"TEACHERS": ["teacher-of-3-epochs-42"]}
+E5 = {"MODEL_NAME": "../../e5-small-zh", "BATCH_SIZE": 64, "LEARNING_RATE": 1e-4, "EPOCHS": 3}
 HEADLINES = {"UNLABELLED": ["../../headlines.txt"]}  # one's own, a line each
+
+
+def taught(teacher: str, knowledge: str, **constants: Any) -> dict[str, Any]:
+    """What a student of one teacher and the n-gram model sets."""
+    return {"TEACHERS": [teacher], "KNOWLEDGE": Path(knowledge)} | constants
 
 
 def searched(name: str, knowledge: str, **constants: Any) -> Row:
     """A student of the split `held-out`, of 5 epochs that are all as long as one on train."""
-    more = TAUGHT_SHORTER | {"KNOWLEDGE": Path(knowledge), "EPOCHS": 5, "EPOCH_SENTENCES": 48_360} | constants
-    return Row(name, "distill", more, split="held-out")
+    epochs = {"EPOCHS": 5, "EPOCH_SENTENCES": 48_360}
+    return Row(name, "distill", taught("teacher-42", knowledge, **epochs, **constants), split="held-out")
 
 
 ROWS = [
     Row("n-gram baseline", "ngrams"),
-    Row("teacher", "finetune_bert", E5, (42,)),
-    Row("teacher of 3 epochs", "finetune_bert", E5_SHORTER, (42,)),
-    Row("ensemble", "ensemble", TAUGHT),
-    Row("ensemble of 3 epochs", "ensemble", TAUGHT_SHORTER),
-    Row("student alone", "train_bilstm", {}, (42,)),
-    Row("distilled", "distill", TAUGHT | {"KNOWLEDGE": Path("knowledge")}, (42,)),
+    Row("teacher", "finetune_bert", E5, (0, 42)),
+    Row("ensemble", "ensemble", {"TEACHERS": ["teacher-0"]}),
+    Row("student alone", "train_bilstm", {}, (0, 1, 2)),
+    Row("distilled", "distill", taught("teacher-0", "knowledge"), (0, 1, 2)),
+    # What more takes: epochs, of teacher and students; text.
+    Row("teacher of 4 epochs", "finetune_bert", E5 | {"EPOCHS": 4}, (42,)),
+    Row("student alone of 15 epochs", "train_bilstm", {"EPOCHS": 15}, (42,)),
+    Row("distilled of 15 epochs", "distill", taught("teacher-of-4-epochs-42", "knowledge-4-epochs", EPOCHS=15), (42,)),
     Row(
         "distilled from more text",
         "distill",
-        TAUGHT_SHORTER
-        | HEADLINES
-        | {"AUGMENTATIONS": 2, "KNOWLEDGE": Path("knowledge-more"), "EPOCHS": 20, "EPOCH_SENTENCES": 53_360},
+        taught("teacher-42", "knowledge-more", **HEADLINES, AUGMENTATIONS=2, EPOCHS=20, EPOCH_SENTENCES=53_360),
     ),
     Row("n-gram baseline", "ngrams", split="held-out"),
-    Row("teacher of 3 epochs", "finetune_bert", E5_SHORTER, (42,), "held-out"),
-    Row("ensemble of 3 epochs", "ensemble", TAUGHT_SHORTER, split="held-out"),
+    Row("teacher", "finetune_bert", E5, (42,), "held-out"),
+    Row("ensemble", "ensemble", {"TEACHERS": ["teacher-42"]}, split="held-out"),
     searched("train alone", "knowledge"),
     searched("and headlines", "knowledge-headlines", **HEADLINES),
     searched("and both", "knowledge-more", **HEADLINES, AUGMENTATIONS=1),

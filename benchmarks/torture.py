@@ -18,6 +18,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -55,9 +56,9 @@ def log_of(folder: Path) -> Path:
 def run_stage(stage: str, folder: Path) -> None:
     """What a child process does: the stage in the folder, what it prints in a log beside it."""
     os.chdir(folder)
-    log = os.open(log_of(folder), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream in (1, 2):
-        os.dup2(log, stream)
+    sys.stdout = sys.stderr = log = open(log_of(folder), "w", encoding="utf-8")
+    for stream in (1, 2):  # what libraries print
+        os.dup2(log.fileno(), stream)
     for name, constants in CONSTANTS.items():
         vars(importlib.import_module(name)).update(constants)
     importlib.import_module(stage).main()

@@ -32,6 +32,10 @@ from chromium import chromium  # noqa: F401  a fixture
 from java_stub import java_stub  # noqa: F401  a fixture
 from small_set import run_stages, write_tnews
 
+from bert_to_bilstm.models.ngrams import make_segmenter
+
+make_segmenter()  # takes seconds; all that fork from here have it
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

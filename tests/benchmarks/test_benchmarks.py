@@ -11,19 +11,25 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from conftest import ROOT
 from datasets import Dataset, load_from_disk
+from small_set import write_tnews
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, get_scheduler
 
+import distill
+import finetune_bert
+import prepare_data
+import train_bilstm
 from benchmarks import article, bench, sides
-from benchmarks.measure import compare, in_a_child, in_turn, kind, machine, memory, scaling, table
+from benchmarks.measure import compare, in_a_child, in_turn, kind, machine
 from bert_to_bilstm.models.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
 from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
 from bert_to_bilstm.text.dataset import load_labels
-from bert_to_bilstm.training import device
+from bert_to_bilstm.training import device, loop
 from bert_to_bilstm.training.batches import make_loader
 from bert_to_bilstm.training.device import make_accelerator
 from bert_to_bilstm.training.loop import train_epoch
@@ -207,16 +213,62 @@ def test_each_line_has_a_process_of_its_own():
     assert in_a_child(os.getpid) not in (os.getpid(), in_a_child(os.getpid))
 
 
-def test_a_measurement_and_its_report(finished, tmp_path, monkeypatch):
-    constants = {"ROUNDS": 3, "STUDENT_ROWS": 64, "STUDENT_STEPS": 2, "RESULTS": tmp_path / "results"}
-    for name, value in constants.items():
-        monkeypatch.setattr(bench, name, value)
-    lines = bench.student_training()
-    lines.append(scaling("memory", "MB", [100, 200], [memory("VmRSS"), 80.5], "little"))
-    printed = table(bench.write_result(lines, "a small set"))
+def in_this_process(function: Callable, *arguments: object) -> list[dict]:
+    """As `in_a_child`, where a test sees what is run."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for module, names in {  # which a line may set
+            device: ["fast_bf16"],
+            finetune_bert: ["BATCH_SIZE"],
+            train_bilstm: ["load_data", "EPOCHS", "OUTPUT"],
+            loop: ["validate"],
+            distill: [name for name in vars(distill) if name.isupper()],
+        }.items():
+            for name in names:
+                patch.setattr(module, name, getattr(module, name))
+        return function(*arguments)
+
+
+def test_every_line_is_measured_and_told(tmp_path, monkeypatch, capsys):
+    """The whole of `make bench`, with little of everything, and its lines in this process."""
+    write_tnews(tmp_path / "tnews")
+    (tmp_path / "predict_test.py").symlink_to(ROOT / "predict_test.py")
+    small = {"vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    few = {"batch_size": 16, "rows": 32, "steps": 2, "labelled": 64, "labelled_by_article": 32}
+    constants = {
+        bench: {
+            "ROOT": tmp_path,
+            "RESULTS": tmp_path / "results",
+            "ROUNDS": 1,
+            "STUDENT_ROWS": 64,
+            "STUDENT_STEPS": 2,
+            "CONFIGURATIONS": dict.fromkeys(bench.CONFIGURATIONS, small | {"intermediate_size": 64}),
+            "TEACHERS": dict.fromkeys(bench.TEACHERS, few),
+            "HEADLINES": 2,
+            "STUDENT_HEADLINES": 64,
+            "TEACHER_HEADLINES": 64,
+            "SCALED_ROWS": 64,
+            "MEMORY_ROWS": 64,
+            "MEMORY_EPOCHS": 2,
+            "UNLABELLED_SENTENCES": (500, 1000),
+            "EPOCHS_TO_BEST": 1,
+            "ARTICLE_BEST": 0.0,
+            "in_a_child": in_this_process,
+        },
+        prepare_data: {name: getattr(prepare_data, name) for name in ("SOURCE", "read_char_table")},
+    }
+    for module, values in constants.items():
+        for name, value in values.items():
+            monkeypatch.setattr(module, name, value)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.chdir(tmp_path)
+    bench.main()
+    printed = capsys.readouterr().out
     result = json.loads((tmp_path / "results" / f"{kind(machine())}.json").read_text(encoding="utf-8"))
-    line = result["lines"][0]
-    assert line["ours"]["min"] <= line["ours"]["median"] <= line["ours"]["max"]
-    assert f"{line['ratio']:.2f}×" in printed and "200: 80.5 (little)" in printed
+    for line in result["lines"]:
+        assert line["what"] in printed
+        if "ratio" in line:
+            assert 0 < line["ours"]["min"] <= line["ours"]["median"] <= line["ours"]["max"]
+            assert f"{line['ratio']:.2f}×" in printed
+    assert len(result["lines"]) == 26 and "seconds_to_the_articles_best" in printed
     assert result["machine"]["torch"] == torch.__version__
-    assert result["lines"][1]["figures"][0] > 20

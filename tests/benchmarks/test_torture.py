@@ -1,10 +1,11 @@
 """`make torture`: what it calls the same, and a stage that is really killed."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import Child
 
+from benchmarks import torture
 from benchmarks.torture import artifacts
 
 
@@ -42,12 +43,23 @@ def test_all_else_may_not(folder, change):
     assert artifacts(folder) != before
 
 
+@pytest.fixture
+def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Little to torture, in a temporary folder of its own."""
+    for name, value in {"KILLS": 2, "ROWS": 30, "STAGES": ("prepare_data", "train_bilstm")}.items():
+        monkeypatch.setattr(torture, name, value)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
 @pytest.mark.slow
-def test_each_stage_has_a_line_with_the_kills_that_it_survived(tmp_path):
-    constants = {"KILLS": 2, "ROWS": 30, "STAGES": ("prepare_data", "train_bilstm")}
-    child = Child(
-        "benchmarks.torture", tmp_path, {f"benchmarks.torture.{name}": one for name, one in constants.items()}
-    )
-    result = child.result()
-    assert (result.returncode, result.stdout) == (0, "prepare_data 2 of 2\ntrain_bilstm 2 of 2\n")
-    assert not list(tmp_path.iterdir())
+def test_each_stage_has_a_line_with_the_kills_that_it_survived(few, capfd):
+    torture.main()
+    assert capfd.readouterr().out == "prepare_data 2 of 2\ntrain_bilstm 2 of 2\n"
+    assert not list(few.iterdir())
+
+
+def test_a_stage_that_does_not_end_well_of_itself_is_told_with_what_it_printed(few, monkeypatch):
+    monkeypatch.setitem(torture.CONSTANTS, "prepare_data", {"MINIMUM_COUNT": -1})
+    with pytest.raises(SystemExit, match=r"prepare_data failed \(1\):\n.*MINIMUM_COUNT"):
+        torture.main()
