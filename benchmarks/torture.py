@@ -56,6 +56,7 @@ def log_of(folder: Path) -> Path:
 def run_stage(stage: str, folder: Path) -> None:
     """What a child process does: the stage in the folder, what it prints in a log beside it."""
     os.chdir(folder)
+    tempfile.tempdir = str(folder.parent)  # what a killed run leaves there goes with the rest
     sys.stdout = sys.stderr = log = open(log_of(folder), "w", encoding="utf-8")
     for stream in (1, 2):  # what libraries print
         os.dup2(log.fileno(), stream)
