@@ -22,7 +22,7 @@ audit: .venv/ready
 	$(PYTHON) -m pip install --quiet pip-audit==2.10.1
 	$(PYTHON) -m pip_audit -r requirements.txt
 
-# Our loops beside the article's and transformers' Trainer, on this machine: a quarter of an hour.
+# Our loops beside the article's and transformers' Trainer, on this machine: half an hour and more.
 bench: .venv/ready
 	$(PYTHON) -m benchmarks.bench
 

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from functools import partial
 from io import StringIO
 from itertools import cycle, islice
@@ -244,17 +244,14 @@ def growth(what: str, sizes: list[int], rates: list[Callable[[], float]]) -> dic
 
 def rate_of_preparation(source: Path, rows: int) -> float:
     """Rows a second of stage 1, of which the train file has so many; the rest of the data is as it is."""
-    scratch = Path.cwd()
     with tempfile.TemporaryDirectory() as part:
         shutil.copytree(source, Path(part, "tnews"))
         train = Path(part, "tnews/train.json")
         train.write_text("".join(train.read_text(encoding="utf-8").splitlines(True)[:rows]), encoding="utf-8")
-        os.chdir(part)
-        started = time.perf_counter()
-        prepare(Path("tnews"))
-        seconds = time.perf_counter() - started
-        os.chdir(scratch)
-    return rows / seconds
+        with chdir(part):
+            started = time.perf_counter()
+            prepare(Path("tnews"))
+            return rows / (time.perf_counter() - started)
 
 
 def memory_over_epochs() -> list[dict]:
