@@ -28,7 +28,7 @@ from transformers import get_scheduler, set_seed
 
 from bert_to_bilstm.distillation.labelling import Ensemble, label_transfer_set, neural_teacher, ngram_teacher
 from bert_to_bilstm.distillation.transfer_set import gather_transfer_set, with_masks_as
-from bert_to_bilstm.files import expand, file_fingerprint
+from bert_to_bilstm.files import expand
 from bert_to_bilstm.models.bilstm import new_student
 from bert_to_bilstm.models.checkpoints import (
     check_weights,
@@ -41,7 +41,7 @@ from bert_to_bilstm.models.ngrams import train_ngrams
 from bert_to_bilstm.outputs.onnx_export import export_best
 from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import say, stage
-from bert_to_bilstm.text.dataset import DATA, STUDENT_TOKENIZER, digests, load_data, load_descriptions, load_labels
+from bert_to_bilstm.text.dataset import STUDENT_TOKENIZER, digests, load_data, load_descriptions, load_labels
 from bert_to_bilstm.text.unlabelled import unlabelled_fingerprint
 from bert_to_bilstm.training.batches import make_loader
 from bert_to_bilstm.training.loop import fit
@@ -99,8 +99,7 @@ def origin_of_knowledge(data: DatasetDict, teachers: list[Path]) -> dict[str, ob
         "teachers": {str(teacher): model_fingerprint(teacher) for teacher in teachers},
         "ngrams": NGRAM_WEIGHT if NGRAM_TEACHER else None,
         "ngrams_class_weights": CLASS_WEIGHTS if NGRAM_TEACHER else None,
-        "data": digests(data)["data"],
-        "char_table": file_fingerprint(DATA / "char_table.json"),
+        **{name: digest for name, digest in digests(data).items() if name in ("data", "char_table")},
         "unlabelled": {str(path): unlabelled_fingerprint(path) for path in UNLABELLED},
         "augmentation": augmentation if AUGMENTATIONS else {},
     }

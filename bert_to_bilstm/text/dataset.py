@@ -89,10 +89,13 @@ def load_char_table() -> CharTable:
 
 
 def digests(data: DatasetDict) -> dict[str, str]:
-    """What tells what stage 1 left from what it would leave of other rows, labels or with another vocabulary."""
+    """What tells what stage 1 left from what it would leave of other rows, labels, characters, or with another
+    vocabulary or length, which the students alone read.
+    """
     return {
         "data": fingerprint(data),
         "labels": file_fingerprint(DATA / "label.csv"),
+        "char_table": file_fingerprint(DATA / "char_table.json"),
         "tokenizer": file_fingerprint(STUDENT_TOKENIZER / "tokenizer.json"),
     }
 

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bert_to_bilstm.files import (
+    OF_THE_SYSTEM,
     first_line,
     new_directory,
     read_json,
@@ -32,7 +33,7 @@ from bert_to_bilstm.outputs.plots import draw_history
 from bert_to_bilstm.stages import is_first_process, say
 
 HISTORY_COLUMNS = ["epoch", "train_loss", "valid_accuracy", "seconds", "samples_per_second"]
-DIGESTS = ("data", "labels", "tokenizer")  # of what stage 1 left, in run.json
+DIGESTS = ("data", "labels", "char_table", "tokenizer")  # of what stage 1 left, in run.json
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Run:
     @property
     def can_be_extended(self) -> bool:
         """Whether it can be given more epochs when it is finished: nothing in it was planned for the number it had."""
-        return self.settings.get("SCHEDULE", "").startswith("constant")
+        return self.settings.get("SCHEDULE") == "constant"
 
     def is_finished(self) -> bool:
         """Looks at what an earlier run left in the directory, before any work is done.
@@ -124,6 +125,8 @@ class Run:
                 f"{path} cannot be read ({type(error).__name__}): move {self.directory}/ away "
                 f"({move_away(self.directory)}), train anew."
             ) from None
+        if is_first_process():
+            self.write_history(state["history"])  # it may have been stopped before it did so
         say(f"{self.directory}/ was stopped after epoch {len(state['history'])}: going on from there.")
         return state["history"]
 
@@ -141,30 +144,43 @@ class Run:
         run is finished.
         """
         epoch, accuracy = history[-1]["epoch"], history[-1]["valid_accuracy"]
-        with new_directory(self.directory / f"{epoch}-{accuracy}", EXPORTED) as checkpoint:
+        checkpoint_name = f"{epoch}-{accuracy}"
+        with new_directory(self.directory / checkpoint_name, EXPORTED) as checkpoint:
             model.save_pretrained(checkpoint)
             save_tokenizer(tokenizer, checkpoint)
             for path in checkpoint.iterdir():
                 path.chmod(0o666 & ~umask())  # safetensors makes files that nobody else may read
             write_text(checkpoint / "README.md", card)
+        for number, _, path in checkpoints(self.directory):  # of this epoch, trained before and rounded otherwise
+            if number == int(epoch) and path.name != checkpoint_name:
+                remove_files(path, CHECKPOINT_FILES)
         finished = len(history) == self.epochs and not self.can_be_extended
         if not finished:
             with new_directory(self.directory / f"state-{epoch}") as target:
                 with open(target / "state.pt", "wb") as file:  # given a path, torch does not tell a full disk
                     torch.save(state, file)
-        draw_history(self.directory / "history.png", history)
-        table = pandas.DataFrame(history, columns=HISTORY_COLUMNS)
-        write_text(self.directory / "history.csv", table.to_csv(index=False, lineterminator="\n"))
+        self.write_history(history)
         remove_states(self.directory, "" if finished else f"state-{epoch}")
         self.remove_checkpoints()
 
+    def write_history(self, history: list[dict]) -> None:
+        """Writes history.png, then history.csv."""
+        draw_history(self.directory / "history.png", history)
+        table = pandas.DataFrame(history, columns=HISTORY_COLUMNS)
+        write_text(self.directory / "history.csv", table.to_csv(index=False, lineterminator="\n"))
+
     def describe_size(self, bytes_of_weights: int) -> str:
-        """What the run will leave on disk, in a sentence."""
+        """What the run will leave on disk, in a sentence.
+
+        While it trains there are the states of two epochs, weights and two moments each, and the new checkpoint beside
+        those that stay.
+        """
         kept = self.epochs if self.keep == 0 else min(self.epochs, self.keep + 1)
         size = bytes_of_weights / 1e6
+        more = 6 + (kept < self.epochs)
         return (
             f"{self.directory}/ will take {kept * size:,.0f} MB: {kept} checkpoints of {size:,.0f} MB "
-            f"(KEEP_CHECKPOINTS); {3 * size:,.0f} MB more while it trains."
+            f"(KEEP_CHECKPOINTS); {more * size:,.0f} MB more while it trains."
         )
 
     def remove_checkpoints(self) -> None:
@@ -232,7 +248,7 @@ def saved_states(directory: Path) -> list[Path]:
 def remove_states(directory: Path, but: str = "") -> None:
     """Removes the saved states but the one of that name, and nothing that stands beside them."""
     for path in saved_states(directory):
-        if path.name != but and {file.name for file in path.iterdir()} <= {"state.pt"}:
+        if path.name != but and {file.name for file in path.iterdir()} <= {"state.pt", *OF_THE_SYSTEM}:
             shutil.rmtree(path)
 
 

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -154,11 +155,36 @@ def test_a_constant_schedule_goes_on_where_a_finished_run_ended(prepared, settin
     assert whole == parts
 
 
-def test_other_schedules_do_not_go_on_and_say_why(prepared, settings):
+@pytest.mark.parametrize("schedule", ["cosine", "constant_with_warmup"])
+def test_other_schedules_do_not_go_on_and_say_why(prepared, settings, schedule):
+    settings(SCHEDULE=schedule)
     train_bilstm.main()
     settings(EPOCHS=3)
     with pytest.raises(SystemExit, match="its learning rate was planned for them: for 3, train anew"):
         train_bilstm.main()
+
+
+def test_a_run_killed_after_its_last_epoch_and_before_its_row_of_history_gets_it(prepared, settings, capsys):
+    settings(SCHEDULE="constant")  # which keeps its state
+    train_bilstm.main()
+    history = Path("model2/history.csv")
+    whole = history.read_text()
+    history.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    train_bilstm.main()
+    assert history.read_text() == whole
+    train_bilstm.main()
+    assert "model2/ is finished" in capsys.readouterr().out
+
+
+def test_an_epoch_that_is_trained_again_takes_the_place_of_what_it_was(prepared, settings):
+    settings(SCHEDULE="constant", EPOCHS=1)
+    train_bilstm.main()
+    (first,) = Path("model2").glob("1-*")
+    shutil.copytree(first, "model2/2-0.9876")  # as a run leaves it that is killed before it saves its state
+    settings(EPOCHS=2)
+    train_bilstm.main()
+    assert "2-0.9876" not in {path.name for path in Path("model2").iterdir()}
+    assert len(list(Path("model2").glob("2-*"))) == 1
 
 
 def test_training_drops_out_and_validation_does_not(prepared, settings):
