@@ -48,7 +48,7 @@ from bert_to_bilstm.stages import quiet_libraries
 from bert_to_bilstm.text.char_table import builtin_table
 from bert_to_bilstm.text.dataset import load_data, load_labels
 from bert_to_bilstm.training import batches, device, loop
-from bert_to_bilstm.training.prediction import predict_logits
+from bert_to_bilstm.training.prediction import BATCH_SIZE, predict_logits
 from bert_to_bilstm.training.run import read_history
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -149,7 +149,7 @@ def teacher_training(name: str) -> list[dict]:
 
 def teacher_labelling(name: str) -> list[dict]:
     plain = load_classifier(Path(name), load_labels())
-    sentences = sides.some_rows(TEACHERS[name]["labelled"], labelling.BATCH_SIZE, labelling.SHARD)["sentence"][:]
+    sentences = sides.some_rows(TEACHERS[name]["labelled"], BATCH_SIZE, labelling.SHARD)["sentence"][:]
     ours, other = in_turn(
         sides.our_labelling(labelling.neural_teacher(Path(name), load_labels()), sentences),
         sides.article_labelling(*plain, sentences[: TEACHERS[name]["labelled_by_article"]]),
@@ -163,8 +163,8 @@ def inference() -> list[dict]:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     student = sides.load_student()
     teacher = load_classifier(Path("BERT-base"), load_labels())
-    sentences = sides.some_rows(STUDENT_HEADLINES, labelling.BATCH_SIZE, labelling.SHARD)["sentence"][:]
-    fewer = sides.some_rows(TEACHER_HEADLINES, labelling.BATCH_SIZE, labelling.SHARD)["sentence"][:]
+    sentences = sides.some_rows(STUDENT_HEADLINES, BATCH_SIZE, labelling.SHARD)["sentence"][:]
+    fewer = sides.some_rows(TEACHER_HEADLINES, BATCH_SIZE, labelling.SHARD)["sentence"][:]
     headlines, train = sentences[:HEADLINES], load_data()["train"]
     ngrams = train_ngrams(train["sentence"][:], train["label"][:], len(load_labels()))
     ngrams.save(Path("ngrams"))

@@ -31,6 +31,16 @@ def test_every_training_ends_on_it_and_answers_alike_on_the_cpu(finished, stage)
     torch.testing.assert_close(on_the_gpu, on_the_cpu, atol=0.1, rtol=0.05)  # bf16 beside fp32
 
 
+def test_an_lstm_is_not_computed_in_fp16(finished):
+    """What autocast for bf16 would do there; without a scaled loss small gradients were lost."""
+    model, tokenizer = load_classifier(best_checkpoint(Path("model2"), ""))
+    types = set()
+    for lstm in (model.forward_lstm, model.backward_lstm):
+        lstm.register_forward_hook(lambda _lstm, _given, states: types.add(states[0].dtype))
+    predict_logits(model, tokenizer, ["手机"])
+    assert torch.float16 not in types and types
+
+
 def test_a_student_leaves_out_as_many_values_as_on_the_cpu(finished):
     model, _ = load_classifier(best_checkpoint(Path("model2"), ""))
     model.config.dropout = 0.25

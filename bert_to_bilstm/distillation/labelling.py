@@ -23,10 +23,9 @@ from bert_to_bilstm.models.ngrams import KINDS, NgramClassifier, train_logits
 from bert_to_bilstm.stages import claim, is_first_process, say, time_left, wait_until
 from bert_to_bilstm.text.dataset import ROWS, load_rows
 from bert_to_bilstm.training.device import fast_bf16
-from bert_to_bilstm.training.prediction import predict_logits
+from bert_to_bilstm.training.prediction import BATCH_SIZE, predict_logits
 
 SHARD = 20_000  # sentences labelled between two savings
-BATCH_SIZE = 256
 NGRAMS = "ngrams"  # the n-gram model's folder in knowledge/
 # The files of this stage: what else lies beside them is the user's.
 NGRAM_FILES = (f"{NGRAMS}/weights.safetensors", *(f"{NGRAMS}/{name}.json" for name in KINDS))
@@ -46,7 +45,7 @@ def neural_teacher(directory: Path, labels: dict[int, str]) -> Teacher:
     model = model.bfloat16() if fast_bf16() else model
     is_student = isinstance(model, BiLSTMForSequenceClassification)
     mask = tokenizer.unk_token if is_student else tokenizer.mask_token
-    return lambda sentences: predict_logits(model, tokenizer, with_masks_as(mask, sentences), BATCH_SIZE)
+    return lambda sentences: predict_logits(model, tokenizer, with_masks_as(mask, sentences))
 
 
 def ngram_teacher(model: NgramClassifier, data: Dataset, class_weights: str | None) -> Teacher:

@@ -129,7 +129,9 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
 
     def final_state(self, lstm: nn.LSTM, embedded: Tensor, last: Tensor) -> Tensor:
         """The hidden state (batch, hidden_size) after token `last` (batch, 1) of each row of `embedded`."""
-        states, _ = lstm(embedded)  # (batch, length, hidden_size)
+        # On NVIDIA's GPUs autocast computes an LSTM in fp16 whatever type it is given; in fp32 it takes TF32.
+        with torch.autocast("cuda", enabled=False):
+            states, _ = lstm(embedded)  # (batch, length, hidden_size)
         return states.gather(1, last.unsqueeze(2).expand(-1, -1, states.shape[2])).squeeze(1)
 
     def dropout(self, values: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ def predict_logits(
 ) -> Tensor:
     """Logits (sentence, class) in fp32 on the CPU, in the order of `sentences`; batches are grouped by length.
 
-    Several processes share the sentences out; each returns all of the logits.
+    Several processes share the sentences out; each returns all of the logits. Raises SystemExit where the accelerator's
+    memory is full.
     """
     accelerator = make_accelerator()
     loader = make_loader(
@@ -39,8 +40,14 @@ def predict_logits(
             logits[positions[:mine]] = model(**batch).logits[:mine].float()
         bar.update(size)
 
-    with bar:
-        for_each(predict, loader, torch.get_num_threads() if accelerator.device.type == "cpu" else 1)
+    try:
+        with bar:
+            for_each(predict, loader, torch.get_num_threads() if accelerator.device.type == "cpu" else 1)
+    except torch.OutOfMemoryError:
+        raise SystemExit(
+            f"{accelerator.device} is out of memory for {batch_size} sentences at a time: close what else uses it, or "
+            "lower BATCH_SIZE in predict_test.py, or in bert_to_bilstm/training/prediction.py for the other stages."
+        ) from None
     return accelerator.reduce(logits, "sum").cpu()
 
 

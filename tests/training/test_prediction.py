@@ -27,6 +27,17 @@ def test_however_many_threads_the_logits_are_the_same_and_in_order(finished, thr
     assert torch.get_num_threads() == 3  # as it was before
 
 
+def test_too_little_memory_is_told_with_what_helps(finished):
+    model, tokenizer = load_classifier(best_checkpoint(Path("model3"), ""))
+
+    def fill_the_memory(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    model.register_forward_pre_hook(fill_the_memory)
+    with pytest.raises(SystemExit, match=r"is out of memory for 64 sentences at a time: .* lower BATCH_SIZE in"):
+        predict_logits(model, tokenizer, ["手机"] * 100, 64)
+
+
 def test_where_one_batch_fails_the_others_are_left_and_the_reason_is_told(threads):
     threads(2)
     done = []
