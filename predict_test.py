@@ -253,8 +253,6 @@ def main(arguments: Sequence[str] = ()) -> None:
             predict_lines(cast(BufferedReader, sys.stdin.buffer))
         except BrokenPipeError:  # the reader has seen enough, as head has
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush, at exit
-        except KeyboardInterrupt:
-            raise SystemExit(130) from None  # as the shell has it
     else:
         raise SystemExit(
             "python predict_test.py predicts the test sets, python predict_test.py headlines.csv a table, "

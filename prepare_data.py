@@ -161,6 +161,8 @@ def prepare() -> None:
         if source.name != "tnews":
             raise SystemExit(f"{source} in SOURCE is not there: name the folder with train in it.")
         download(source)
+    if not source.is_dir():
+        raise SystemExit(f"{source} in SOURCE is a file: name the folder in which it lies, as train{source.suffix}.")
     labels, splits = read_source(source)
     print(
         f"{source}/: {sum(len(rows['sentence']) for rows in splits.values()):,} rows read; normalising and counting ..."

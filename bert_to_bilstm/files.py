@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 GOES_ON = "the same command, given again, goes on with what is whole so far"
 LFS_POINTER = b"version https://git-lfs.github.com/"
+OF_THE_SYSTEM = (".DS_Store", "Thumbs.db", "desktop.ini")  # what file managers leave in every folder that they show
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -77,7 +78,8 @@ def new_directory(path: Path, ours: Iterable[str] = ()) -> Iterator[Path]:
 def foreign_files(directory: Path, ours: Iterable[str]) -> list[Path]:
     """The files and links under `directory` that no pattern of `ours` names, such as "*/state.json".
 
-    What lies under a hidden name that ends in .tmp was left by a run of ours that was killed.
+    What lies under a hidden name that ends in .tmp was left by a run of ours that was killed; what is OF_THE_SYSTEM is
+    nobody's.
     """
     known = {path for pattern in ours for path in directory.glob(pattern)}
     return [
@@ -85,6 +87,7 @@ def foreign_files(directory: Path, ours: Iterable[str]) -> list[Path]:
         for path in sorted(directory.rglob("*"))
         if (path.is_symlink() or not path.is_dir())
         and path not in known
+        and path.name not in OF_THE_SYSTEM
         and not any(re.fullmatch(r"\..+\.tmp", part) for part in path.relative_to(directory).parts)
     ]
 

@@ -329,6 +329,7 @@ REPORT: Examples = {
 FRESH = {"OUTPUT": Path("fresh"), "EPOCHS": 1, "BATCH_SIZE": 100}
 GROUPS = [  # a stage, its constants, what happens to what it reads
     (prepare_data, {"MODELS": ()}, PREPARE),
+    (prepare_data, {"MODELS": (), "SOURCE": TRAIN}, {"SOURCE is a file": ("tnews/train.json", nothing)}),
     (finetune_bert, FRESH, TEACHER),
     (train_bilstm, FRESH, STUDENT),
     (train_bilstm, {}, FINISHED),
@@ -441,14 +442,23 @@ def test_odd_sentences_go_through_all_stages(run, monkeypatch):
         both(on(LABELS, row(1, label=100.0)), on(TRAIN, row(1, label=100)), on(TEST, row(2, id=1.0))),
         on("tnews", linked),
         both(on(".data.tmp", directory), on("data/train", remove)),
+        on("data/.DS_Store", content("of the Finder")),
     ],
-    ids=["as Windows writes it", "as pandas writes it", "a link", "killed while it wrote"],
+    ids=["as Windows writes it", "as pandas writes it", "a link", "killed while it wrote", "looked at on a Mac"],
 )
 def test_stage_1_writes_what_it_writes_of_undamaged_input(run, original, monkeypatch, spoil):
     monkeypatch.setattr(prepare_data, "MODELS", ())
     spoil()
     prepare_data.main()
     assert outcome(run / "data") == outcome(original / "data")
+
+
+def test_another_length_for_the_students_leaves_the_teacher_as_it_is(run, monkeypatch, capsys):
+    monkeypatch.setattr(prepare_data, "MAX_LENGTH", 64)
+    with pytest.raises(SystemExit, match=r"^model2/, model3/: trained on other data"):
+        prepare_data.main()
+    finetune_bert.main()
+    assert "model1/ is finished with these settings and this data" in capsys.readouterr().out
 
 
 def test_a_linked_data_stays_a_link(run, monkeypatch):

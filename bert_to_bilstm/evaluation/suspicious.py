@@ -9,7 +9,8 @@ import torch
 from datasets import DatasetDict
 from torch import Tensor
 
-CONTRADICTED, SEVERAL, IN_DEV = "both models contradict", "several labels in train", "also in dev"
+BOTH, NGRAMS = "both models contradict", "n-gram model contradicts"
+SEVERAL, IN_DEV = "several labels in train", "also in dev"
 
 
 def suspicious(
@@ -19,8 +20,9 @@ def suspicious(
     its `label`, what is `proposed`, with which `confidence`, and how many `times likelier` that is than the label.
 
     First those whose label the n-gram models that have not seen the sentence (`unseen`, logits (sentence, class) of
-    train) and the `teacher` both think less likely than one and the same other, the surest first; then the sentences
-    that stand in train with several labels, then those that stand in dev, too, where the label there is proposed.
+    train) and the `teacher`, if there is one, think less likely than one and the same other, the surest first; then the
+    sentences that stand in train with several labels, then those that stand in dev, too, where the label there is
+    proposed.
     """
     train = data["train"]
     table = train.select_columns(["row", "written", "sentence"]).to_pandas()
@@ -31,7 +33,7 @@ def suspicious(
     proposed = mean.argmax(1)
     margins = torch.stack([of(model, proposed) - of(model, given) for model in models])
     found = table.assign(
-        reason=CONTRADICTED,
+        reason=NGRAMS if teacher is None else BOTH,
         proposed=[labels[number] for number in proposed.tolist()],
         confidence=of(mean.softmax(1), proposed).numpy(),
         **{"times likelier": margins.mean(0).exp().numpy()},

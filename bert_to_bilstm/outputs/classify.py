@@ -62,6 +62,13 @@ if __name__ == "__main__":
     classify = Classifier(Path(__file__).resolve().parent)
     sys.stdin.reconfigure(encoding="utf-8-sig")  # type: ignore[union-attr]
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    for line in sys.stdin:  # each is answered at once
-        ((label, description, confidence),) = classify([line.strip()])
-        print(*((label, description, f"{confidence:.4f}") if line.strip() else ("", "", "")), sep="\t", flush=True)
+    try:
+        for line in sys.stdin:  # each is answered at once
+            ((label, description, confidence),) = classify([line.strip()])
+            print(*((label, description, f"{confidence:.4f}") if line.strip() else ("", "", "")), sep="\t", flush=True)
+    except UnicodeDecodeError:
+        sys.exit("standard input is not UTF-8: convert the text to UTF-8 first.")
+    except BrokenPipeError:  # the reader has seen enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush, at exit
+    except KeyboardInterrupt:
+        sys.exit(1)

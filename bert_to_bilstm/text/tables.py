@@ -171,8 +171,10 @@ def read_text(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with open(path, encoding=encoding_of(path)) as file:
         separator, names = None, ["sentence"]
         for number, line in enumerate(file, start=1):
-            if number == 1 and set(line.lower().split("\t")) & set(SENTENCE_COLUMNS) and "\t" in line:
-                separator, names = "\t", THUCNEWS_FIELDS  # with a header, which tells no more
+            header = [name.strip().lower() for name in line.split("\t")] if number == 1 else []
+            if len(header) > 1 and set(header) & set(SENTENCE_COLUMNS):
+                refuse_twins(path, header)
+                separator, names = "\t", header
                 continue
             if number == 1 and TOUTIAO in line:
                 separator, names = TOUTIAO, TOUTIAO_FIELDS

@@ -139,10 +139,10 @@ def collect_labels(path: Path, rows: list[tuple[str, dict]]) -> pandas.DataFrame
     """
     labels = sorted({str(row["label"]) for _, row in rows})
     if len(labels) > max(MANY, len(rows) // 2):
-        raise SystemExit(
-            f"{path}: {len(labels):,} labels in {len(rows):,} rows, such as {labels[0][:40]!r}: name the column of the "
-            "labels in LABEL_COLUMN."
+        remedy = (
+            "write sentence, tab, label" if path.suffix == ".txt" else "name the column of the labels in LABEL_COLUMN"
         )
+        raise SystemExit(f"{path}: {len(labels):,} labels in {len(rows):,} rows, such as {labels[0][:40]!r}: {remedy}.")
     return number_labels(path, {label: label for label in labels})
 
 

@@ -6,7 +6,7 @@ import torch
 from datasets import DatasetDict
 from small_set import as_data
 
-from bert_to_bilstm.evaluation.suspicious import CONTRADICTED, IN_DEV, SEVERAL, suspicious
+from bert_to_bilstm.evaluation.suspicious import BOTH, IN_DEV, NGRAMS, SEVERAL, suspicious
 from bert_to_bilstm.models.ngrams import fitted_and_unseen, train_ngrams
 
 LABELS = {0: "100", 1: "103", 2: "109"}
@@ -40,6 +40,7 @@ def test_of_200_planted_labels_in_4000_rows_most_are_among_the_first_200():
         valid=as_data(["无"], [0]),
     )
     first = suspicious(data, unseen, None, LABELS, DESCRIPTIONS)[:200]
+    assert set(first["reason"]) == {NGRAMS}
     found = [row - 1 for row in first.index if row - 1 in planted]
     assert len(found) >= 120
     right = [first.loc[number + 1, "proposed"] == LABELS[truth[number]] for number in found]
@@ -55,7 +56,7 @@ def test_what_the_teacher_does_not_contradict_and_what_stands_there_twice():
     teacher = torch.tensor([[0.0, 2, 0], [2, 0, 0], [0, 9, 0], [0, 9, 0], [0, 0, 9], [9, 0, 0]])
     table = suspicious(data, unseen, teacher, LABELS, DESCRIPTIONS)
     assert table.reset_index()[["reason", "row", "label", "proposed"]].values.tolist() == [
-        [CONTRADICTED, 1, "100", "103"],
+        [BOTH, 1, "100", "103"],
         [SEVERAL, 3, "103", "103"],
         [SEVERAL, 4, "103", "103"],
         [SEVERAL, 5, "109", "103"],

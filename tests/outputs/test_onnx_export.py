@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 import venv
 from importlib.metadata import version
 
@@ -66,6 +67,15 @@ def test_eight_bits_are_a_quarter_and_answer_alike(finished_run):
     accuracy = (rows.argmax(1) == numpy.array(valid["label"][:])).mean()
     card = (checkpoint / "README.md").read_text(encoding="utf-8")
     assert f"accuracy on the 60 dev sentences **{accuracy:.4f}**" in card
+
+
+def test_classify_stops_with_a_sentence_at_other_encodings_and_in_silence_where_nobody_reads(finished_run):
+    command = f"{sys.executable} {finished_run / 'model3/best/classify.py'}"
+    told = subprocess.run(command.split(), input="手机\n".encode("gb18030"), capture_output=True)
+    assert told.stderr.decode() == "standard input is not UTF-8: convert the text to UTF-8 first.\n"
+    assert told.returncode == 1
+    silent = subprocess.run(f"yes 手机 | {command} | head -n 1", shell=True, capture_output=True)
+    assert silent.stdout.count(b"\n") == 1 and not silent.stderr
 
 
 @pytest.mark.slow

@@ -25,6 +25,10 @@ EXPORTS = {
     "JSON lines": ("train.jsonl", lambda path: REVIEWS.to_json(path, orient="records", lines=True)),
     "JSON array": ("train.json", lambda path: REVIEWS.to_json(path, orient="records", force_ascii=False)),
     "THUCNews": ("train.txt", lambda path: write_lines(path, "\t", REVIEWS["text"], REVIEWS["label"])),
+    "text with a header": (
+        "train.txt",
+        lambda path: write_lines(path, "\t", REVIEWS["label"], REVIEWS["text"], header="label\ttext"),
+    ),
     "Toutiao": (
         "train.txt",
         lambda path: write_lines(path, "_!_", REVIEWS.index.map(str), REVIEWS["label"], "x", REVIEWS["text"], ""),
@@ -32,9 +36,9 @@ EXPORTS = {
 }
 
 
-def write_lines(path: Path, separator: str, *columns: pandas.Series | str) -> None:
+def write_lines(path: Path, separator: str, *columns: pandas.Series | str, header: str = "") -> None:
     columns = [[column] * len(REVIEWS) if isinstance(column, str) else column for column in columns]
-    lines = [separator.join(cells) for cells in zip(*columns, strict=True)]
+    lines = [header] * bool(header) + [separator.join(cells) for cells in zip(*columns, strict=True)]
     path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
@@ -134,6 +138,11 @@ def test_a_column_of_texts_is_no_column_of_labels(tnews, monkeypatch):
         ("train.csv", "text,label\n很好很好很好,好评\n".encode() + b"\xe5,\xff\n", "line 3: not UTF-8"),
         ("train.txt", "1_!_101_!_news_!_今天_!_\n今天\n", "line 2: 1 fields where the first line has 5"),
         ("train.txt", "今天\n", "line 1: no 'label'"),
+        (
+            "train.txt",
+            "".join(f"好评\t第{n}次买\n" for n in range(60)),
+            "such as '第0次买': write sentence, tab, label",
+        ),
         ("train.xlsx", "text,label\n很好,好评\n", "is no readable Excel file"),
         ("train.jsonl", '{"text": "很好", "label": "好评"}\n{"text": "差"}\n', "line 2: no 'label'"),
         ("train.jsonl", '{"text": "很好", "label": null}\n', "'label' is not text"),
