@@ -102,7 +102,7 @@ def prepare(split: str) -> None:
         return
     if split == "dev":
         os.chdir(directory)
-        Path("tnews").symlink_to(ROOT / "tnews")
+        prepare_data.SOURCE = ROOT / "tnews"
         prepare_data.main()
         return
     whole = WORK / "dev"

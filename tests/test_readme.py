@@ -8,6 +8,7 @@ from conftest import ROOT
 
 LANGUAGES = [ROOT / "README.md", ROOT / "docs/README.zh.md"]
 PAGES = [*LANGUAGES, ROOT / "CONTRIBUTING.md", ROOT / "sample/README.md", ROOT / "benchmarks/README.md"]
+BLOCK = re.MULTILINE | re.DOTALL
 PAGES += sorted(path for path in (ROOT / "docs").glob("*.md") if path not in PAGES)
 
 
@@ -20,15 +21,16 @@ def read(path: Path) -> str:
 
 
 def commands(text: str) -> list[str]:
-    """The lines of the shell blocks, without comments."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    """The lines of the shell blocks, without comments, and the commands within the text."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, BLOCK)
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line and not line.startswith("#")]
+    inline = re.findall(r"`((?:make |[./\w]*python |cd )[^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=BLOCK))
+    return [line for line in [*lines, *inline] if line and not line.startswith("#")]
 
 
 def figures(text: str) -> list[str]:
     """Every number of two digits or more outside of code blocks and addresses, in order."""
-    prose = re.sub(r"^```.*?^```|https?://\S+|`[^`]*`", "", text, flags=re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"^```.*?^```|https?://\S+|`[^`]*`", "", text, flags=BLOCK)
     return re.findall(r"\d[\d,.]*\d", prose)
 
 

@@ -1,11 +1,13 @@
 """`make ablation`: which runs it trains, what it writes of them, and how it goes on where it was stopped."""
 
 import importlib
+import os
 from pathlib import Path
 
 import pandas
 import pytest
 
+import prepare_data
 from benchmarks import ablation, rows
 from benchmarks.rows import Row
 from bert_to_bilstm.settings import RULES
@@ -41,6 +43,7 @@ def small_ablation(finished, small_rows, tmp_path, monkeypatch) -> Path:
         "ROWS": small_rows,
     }.items():
         monkeypatch.setattr(ablation, name, value)
+    monkeypatch.setattr(prepare_data, "SOURCE", prepare_data.SOURCE)
     for script in ablation.SCRIPTS.values():
         for name in [name for name in vars(script) if name.isupper()]:
             monkeypatch.setattr(script, name, getattr(script, name))
@@ -78,6 +81,13 @@ def test_finished_runs_are_not_trained_again(small_ablation, small_rows, monkeyp
     assert "n-gram baseline, seed 0:" not in printed and "teacher, seed 1:" in printed
     after = pandas.read_csv(small_ablation / "ablation.csv")
     assert len(after) == 2 and after["constants"].str.contains("WEIGHT_DECAY").sum() == 1
+
+
+@pytest.mark.slow
+def test_several_run_at_a_time_each_in_a_process_of_its_own(monkeypatch):
+    monkeypatch.setattr(ablation, "WORKERS", 2)
+    processes = set(ablation.in_parallel(os.getpid, [(), ()]))
+    assert len(processes) == 2 and os.getpid() not in processes
 
 
 def test_held_out_sentences_are_rows_of_train_that_are_not_learnt(small_ablation, monkeypatch):

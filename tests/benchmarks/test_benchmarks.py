@@ -208,6 +208,16 @@ def test_rows_of_a_round_are_as_long_as_all_and_padded_as_little(finished):
     assert len(rows) == 64
     assert sum(map(len, rows["sentence"])) / 64 == pytest.approx(mean, rel=0.05)
 
+    def padded(sentences: list[str]) -> float:
+        """How much longer the batches of 16 are than their sentences."""
+        lengths = sorted(map(len, sentences))
+        return sum(len(lengths[n : n + 16]) * lengths[n : n + 16][-1] for n in range(0, len(lengths), 16)) / sum(
+            lengths
+        )
+
+    assert padded(rows["sentence"][:]) == pytest.approx(padded(train["sentence"][:]), rel=0.02)
+    assert padded(train["sentence"][:64]) > 1.02 * padded(train["sentence"][:])  # as 64 at random would be
+
 
 def test_each_line_has_a_process_of_its_own():
     assert in_a_child(os.getpid) not in (os.getpid(), in_a_child(os.getpid))
