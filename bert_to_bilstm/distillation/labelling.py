@@ -4,6 +4,7 @@ It works in pieces and leaves each piece on disk, so that memory does not grow w
 run that was stopped goes on. All of it stands in `{knowledge}-shards/` until the whole takes its place as `knowledge/`.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -132,8 +133,10 @@ def label_shards(
         rows = load_rows(part, anew)
         logits = ensemble.logits(rows["sentence"][:])
         if is_first_process():
+            # datasets would take seconds for a digest of so many arrays, longer than a small teacher for their logits.
+            digest = hashlib.sha256(logits.numpy().tobytes()).hexdigest()[:16]
             with new_directory(place) as target:
-                rows.add_column("label", list(logits.numpy())).save_to_disk(str(target))
+                rows.add_column("label", list(logits.numpy()), new_fingerprint=digest).save_to_disk(str(target))
         wait_until(place.exists)
         done = len(parts) - len(missing) + number
         say(f"{knowledge}/: part {done} of {len(parts)} labelled, {time_left(started, number / len(missing))}")
