@@ -39,7 +39,7 @@ from bert_to_bilstm.files import new_directory, write_text
 from bert_to_bilstm.models.checkpoints import checkpoints, load_classifier
 from bert_to_bilstm.models.ngrams import train_ngrams
 from bert_to_bilstm.outputs.plots import draw_ablation
-from bert_to_bilstm.stages import quiet_libraries, stage
+from bert_to_bilstm.stages import on_cpu, quiet_libraries, stage
 from bert_to_bilstm.text.dataset import DATA, load_data, load_labels, load_rows
 from bert_to_bilstm.training.prediction import predict_logits
 from bert_to_bilstm.training.run import read_history
@@ -51,7 +51,7 @@ PICTURE = ROOT / "docs" / "images" / "ablation.png"
 HELD_OUT = 5000  # rows of train
 SPLIT_SEED = 42
 SPLITS = ("dev", "held-out")  # the second is made of the first
-WORKERS = 1 if torch.cuda.is_available() else os.cpu_count() or 1  # runs at a time, each with one thread
+WORKERS = os.cpu_count() or 1 if on_cpu() else 1  # runs at a time, each with one thread
 SCRIPTS = {"finetune_bert": finetune_bert, "train_bilstm": train_bilstm, "distill": distill}
 DEFAULTS = {  # a row's run leaves nothing behind for the next
     name: {constant: value for constant, value in vars(script).items() if constant.isupper()}

@@ -51,8 +51,9 @@ def wait_until(done: Callable[[], bool]) -> None:
 
 
 def on_cpu() -> bool:
-    """Whether there is neither an NVIDIA GPU nor Apple's."""
-    return not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    """Whether there is neither an NVIDIA GPU nor Apple's; the latter is for one process alone."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return not (torch.cuda.is_available() or (torch.backends.mps.is_available() and not several))
 
 
 def is_first_process() -> bool:

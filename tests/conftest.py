@@ -76,7 +76,8 @@ def finished(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 # A server that has imported the stages and from which processes fork: each starts in no time, in place of 5 seconds.
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["conftest"])
+if sys.platform != "darwin":  # whose GPU cannot be used in a process forked from one that has asked for it
+    FORKSERVER.set_forkserver_preload(["conftest"])
 
 
 class Fault(NamedTuple):

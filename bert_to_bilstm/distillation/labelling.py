@@ -138,6 +138,7 @@ def label_shards(
             with new_directory(place) as target:
                 rows.add_column("label", list(logits.numpy()), new_fingerprint=digest).save_to_disk(str(target))
         wait_until(place.exists)
+        del rows  # Windows removes no file that is mapped into memory
         done = len(parts) - len(missing) + number
         say(f"{knowledge}/: part {done} of {len(parts)} labelled, {time_left(started, number / len(missing))}")
     if is_first_process():

@@ -89,7 +89,7 @@ def make_loader(
         mine = numbers[accelerator.process_index :: accelerator.num_processes]
         chosen = torch.tensor(mine or numbers[:1])
         width = torch.arange(int(lengths[chosen].max()), device=device)
-        chosen = chosen.to(device, non_blocking=True)
+        chosen = chosen.to(device)
         positions = starts[chosen].unsqueeze(1) + width  # (batch, length)
         mask = positions < ends[chosen].unsqueeze(1)
         input_ids = tokens[positions.clamp(max=len(tokens) - 1)].long()

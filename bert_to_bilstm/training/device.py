@@ -3,12 +3,15 @@
 import ctypes
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import psutil
 import torch
 from accelerate import Accelerator
 
+from bert_to_bilstm.files import first_line
 from bert_to_bilstm.stages import on_cpu, say
 
 BUSY = 0.5  # cores that others use, from which on it is told
@@ -34,6 +37,24 @@ def fast_bf16() -> bool:
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it says so of the accelerator's memory; Apple's raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "out of memory" in str(error)
+    )
+
+
+@contextmanager
+def within_memory(remedy: str) -> Iterator[None]:
+    """Raises SystemExit, with the `remedy`, where the accelerator's memory is full; decorates functions, too."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise SystemExit(f"the GPU is out of memory ({first_line(error)[:80]}): {remedy}.") from None
 
 
 def make_accelerator() -> Accelerator:

@@ -21,7 +21,7 @@ from bert_to_bilstm.outputs.model_card import model_card
 from bert_to_bilstm.stages import progress, say, time_left
 from bert_to_bilstm.training.batches import LengthGroupedBatches
 from bert_to_bilstm.training.calibration import best_temperature
-from bert_to_bilstm.training.device import make_accelerator, release_memory, say_if_busy
+from bert_to_bilstm.training.device import make_accelerator, release_memory, say_if_busy, within_memory
 from bert_to_bilstm.training.run import HISTORY_COLUMNS, Run
 
 LOOK_EVERY = 50  # steps between two looks at the loss: reading from the device waits for it
@@ -30,6 +30,7 @@ FEW_STEPS = 200  # a training of fewer has hardly begun
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits (batch, classes) and the loader's labels → (batch,)
 
 
+@within_memory("lower BATCH_SIZE or MAX_LENGTH")
 def fit(
     run: Run,
     model: PreTrainedModel,
@@ -102,8 +103,6 @@ def fit(
                 f"{run.directory} {epoch}/{run.epochs}: loss {train_loss:.4f}, dev accuracy {valid_accuracy:.4f}, "
                 f"{seconds:.0f} s, {left}"
             )
-    except torch.OutOfMemoryError:
-        raise SystemExit(f"{accelerator.device} is out of memory: lower BATCH_SIZE or MAX_LENGTH.") from None
     finally:
         bar.close()
     if accelerator.is_main_process:

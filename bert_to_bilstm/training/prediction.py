@@ -13,11 +13,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bert_to_bilstm.stages import progress
 from bert_to_bilstm.training.batches import make_loader
-from bert_to_bilstm.training.device import make_accelerator
+from bert_to_bilstm.training.device import make_accelerator, within_memory
 
 BATCH_SIZE = 256
 
 
+@within_memory(
+    "close what else uses it, or lower BATCH_SIZE (in predict_test.py, bert_to_bilstm/training/prediction.py)"
+)
 def predict_logits(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str], batch_size: int = BATCH_SIZE
 ) -> Tensor:
@@ -40,14 +43,8 @@ def predict_logits(
             logits[positions[:mine]] = model(**batch).logits[:mine].float()
         bar.update(size)
 
-    try:
-        with bar:
-            for_each(predict, loader, torch.get_num_threads() if accelerator.device.type == "cpu" else 1)
-    except torch.OutOfMemoryError:
-        raise SystemExit(
-            f"{accelerator.device} is out of memory for {batch_size} sentences at a time: close what else uses it, or "
-            "lower BATCH_SIZE in predict_test.py, or in bert_to_bilstm/training/prediction.py for the other stages."
-        ) from None
+    with bar:
+        for_each(predict, loader, torch.get_num_threads() if accelerator.device.type == "cpu" else 1)
     return accelerator.reduce(logits, "sum").cpu()
 
 

@@ -31,6 +31,7 @@ from bert_to_bilstm.files import (
 from bert_to_bilstm.models.checkpoints import CHECKPOINT_FILES, EXPORTED, best_checkpoint, checkpoints, save_tokenizer
 from bert_to_bilstm.outputs.plots import draw_history
 from bert_to_bilstm.stages import is_first_process, say
+from bert_to_bilstm.training.device import is_out_of_memory
 
 HISTORY_COLUMNS = ["epoch", "train_loss", "valid_accuracy", "seconds", "samples_per_second"]
 DIGESTS = ("data", "labels", "char_table", "tokenizer")  # of what stage 1 left, in run.json
@@ -121,6 +122,8 @@ class Run:
             optimizer.load_state_dict(state["optimizer"])
             schedule.load_state_dict(state["schedule"])
         except Exception as error:  # torch and pickle raise their own kinds for a damaged file
+            if is_out_of_memory(error):
+                raise
             raise SystemExit(
                 f"{path} cannot be read ({type(error).__name__}): move {self.directory}/ away "
                 f"({move_away(self.directory)}), train anew."

@@ -43,6 +43,7 @@ def fp32(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No bf16, whatever the processor can do; accelerate remembers the precision it was first asked for."""
     AcceleratorState._reset_state(reset_partial_state=True)
     monkeypatch.setattr(device, "fast_bf16", lambda: False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
 

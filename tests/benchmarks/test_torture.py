@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import torture
 from benchmarks.torture import artifacts
@@ -53,6 +54,7 @@ def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA cannot be used in a process forked from pytest's")
 def test_each_stage_has_a_line_with_the_kills_that_it_survived(few, capfd):
     torture.main()
     assert capfd.readouterr().out == "prepare_data 2 of 2\ntrain_bilstm 2 of 2\n"

@@ -1,6 +1,7 @@
 """The three trainings and the labelling on several processes: they are one training."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,10 @@ def three_processes(finished_run, tmp_path_factory) -> tuple[Path, str]:
     (directory / "stages.py").write_text(code, encoding="utf-8")
     # On a machine without a GPU it is --multi_gpu that makes accelerate start more than one process; they talk by gloo.
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "3"]
-    result = subprocess.run([*launch, "stages.py"], cwd=directory, capture_output=True, text=True, timeout=600)
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}  # fewer GPUs than processes would be shared
+    result = subprocess.run(
+        [*launch, "stages.py"], cwd=directory, env=environment, capture_output=True, text=True, timeout=600
+    )
     assert result.returncode == 0, result.stderr
     return directory, result.stdout
 
