@@ -14,6 +14,7 @@ from bert_to_bilstm.command_line import begin
 if __name__ == "__main__":
     begin("Stage 5 of 5: predict", takes_arguments=True)
 
+import csv
 import json
 import os
 import sys
@@ -36,11 +37,21 @@ from bert_to_bilstm.models.bilstm import BiLSTMForSequenceClassification
 from bert_to_bilstm.models.checkpoints import is_exported, load_classifier
 from bert_to_bilstm.outputs.classify import Classifier
 from bert_to_bilstm.outputs.clue import check_predictions, write_submission
-from bert_to_bilstm.outputs.spreadsheet import BOM, as_csv
+from bert_to_bilstm.outputs.spreadsheet import BOM, as_csv, as_data
 from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import is_first_process, print_utf8, progress, quiet_libraries, stage
 from bert_to_bilstm.text.dataset import digests, load_data, load_labels
-from bert_to_bilstm.text.tables import SENTENCE_COLUMNS, as_text, columns_of, count_rows, find_column, read_records
+from bert_to_bilstm.text.tables import (
+    JSON,
+    SENTENCE_COLUMNS,
+    SUFFIXES,
+    as_text,
+    columns_of,
+    count_rows,
+    find_column,
+    read_records,
+    suffix_of,
+)
 from bert_to_bilstm.training.prediction import predict_probabilities
 from bert_to_bilstm.training.run import trained_checkpoint
 
@@ -53,6 +64,16 @@ BATCH_SIZE = 256
 READ = 65_536  # bytes of standard input at a time
 LONGEST_LINE = 1_000_000  # bytes
 ROWS = 2048  # of a table that are in memory at a time
+ANSWERS = (
+    "label",
+    "description",
+    "confidence",
+    "second",
+    "second_confidence",
+    "third",
+    "third_confidence",
+    "carried_by",
+)
 OUTPUTS = {"test": Path("tnews11_predict.json"), "test1.0": Path("tnews10_predict.json")}
 SOURCES = {"test": "test.json", "test1.0": "test1.0.json"}
 SUBMISSION = Path("clue_submission.zip")
@@ -188,16 +209,25 @@ def answers(predictor: Predictor, texts: list[str]) -> pandas.DataFrame:
 
 
 def output_of(path: Path) -> Path:
-    """Where the predictions of a table go."""
-    return path.with_name(f"{path.stem}.predictions.csv")
+    """Where the predictions of a table go: beside it, under its name; with its suffix where another has that name."""
+    beside = [one for one in path.parent.glob("*") if one.stem == path.stem and suffix_of(one) in SUFFIXES]
+    return path.with_name(f"{path.name if len(beside) > 1 else path.stem}.predictions.csv")
 
 
-def refuse_others(output: Path, header: list[str]) -> None:
-    """Raises SystemExit where the file to be written is there and not the predictions of such a table."""
+def refuse_others(output: Path, columns: list[str]) -> None:
+    """Raises SystemExit where the file to be written is there and not the predictions of a table of such `columns`."""
     if output.exists():
-        with open(output, encoding="utf-8-sig", errors="replace") as file:
-            if not file.readline().startswith(as_csv(pandas.DataFrame(columns=header)).rstrip("\n") + ","):
-                raise SystemExit(f"{output} is there and holds something else than predictions of it: move it away.")
+        with open(output, encoding="utf-8-sig", errors="replace", newline="") as file:
+            header = next(csv.reader(file), [])
+        own, answers = header[: len(columns)], header[len(columns) :]
+        ours = {free_name(name, columns) for name in ANSWERS}
+        if own != list(map(as_data, columns)) or not answers or not set(answers) <= ours:
+            raise SystemExit(f"{output} is there and holds something else than predictions of it: move it away.")
+
+
+def all_columns(path: Path) -> list[str]:
+    """The columns of all rows, in the order in which they come: in JSON each row has its own."""
+    return list(dict.fromkeys(as_text(name) for _, record in read_records(path) for name in record))
 
 
 def predict_table(path: Path) -> None:
@@ -208,18 +238,18 @@ def predict_table(path: Path) -> None:
     refuse_in_the_way([output], [])
     records = read_records(path)
     first = next(records)  # a table that cannot be read is told before the model is loaded
-    column = find_column(*first, columns_of(path, SENTENCE_COLUMN, SENTENCE_COLUMNS), "SENTENCE_COLUMN")
-    refuse_others(output, list(first[1]))
+    remedy = "name it so, or name it in SENTENCE_COLUMN"
+    column = find_column(*first, columns_of(path, SENTENCE_COLUMN, SENTENCE_COLUMNS), remedy)
+    header = all_columns(path) if suffix_of(path) in JSON else list(first[1])
+    refuse_others(output, header)
     directory = find_model()
     predictor = load_predictor(directory)
     rows = (record for _, record in chain([first], records))
-    header: list[str] = []
     number = empty = 0
     with new_file(output) as file, progress(count_rows(path), str(path), "rows") as bar:
         while part := list(islice(rows, ROWS)):
-            table = pandas.DataFrame(part, dtype=object).fillna("").map(as_text)
-            header = header or list(table.columns)
-            table = table.reindex(columns=header, fill_value="")
+            cells = [{as_text(name): as_text(cell) for name, cell in row.items()} for row in part]
+            table = pandas.DataFrame(cells, columns=header, dtype=object).fillna("")
             found = answers(predictor, table[column].tolist())
             empty += (found["label"] == "").sum()
             found.columns = [free_name(name, header) for name in found.columns]

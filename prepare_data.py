@@ -105,7 +105,8 @@ def describe(
     }
     text = "\n".join(f"{name:<28}{value}" for name, value in rows.items())
     if unknown > MOST_UNKNOWN:
-        text += f"\nThe students will not know {unknown:.0%} of dev's tokens: more sentences in train would teach them."
+        remedy = "lower MINIMUM_COUNT" if MINIMUM_COUNT else "more sentences in train would teach them"
+        text += f"\nThe students will not know {unknown:.0%} of dev's tokens: {remedy}."
     return text
 
 
@@ -138,6 +139,8 @@ def read_source(source: Path) -> tuple[pandas.DataFrame, dict[str, dict[str, lis
         print(f"{source}/ has no labels.json: the classes are the {len(labels)} labels of {described.name}: {names}.")
     if blank := sum(not row["sentence"].strip() for _, row in rows["train"]):
         print(f"{files['train']}: {blank:,} of {len(rows['train']):,} rows have a label and no text.")
+    if blank == len(rows["train"]):
+        raise SystemExit(f"{files['train']}: there is nothing to learn: give its rows texts.")
     splits = {
         SPLITS[name]: number_ids(part) if name.startswith("test") else number_rows(part, labels, described)
         for name, part in rows.items()

@@ -304,7 +304,7 @@ DISTILL: Examples = {
 UNLABELLED: Examples = {
     "missing": ("more.txt", nothing),
     "a directory": ("more.txt", on("more.txt", directory)),
-    "not UTF-8": ("more.txt, line 2", on("more.txt", content(b"one\n\xb1\xea\xcc\xe2"))),
+    "not UTF-8": ("more.txt, line 2", on("more.txt", content(b"one\n\xb1\xea\xff"))),
 }
 BEST = "model3/*-*"
 PREDICT: Examples = {

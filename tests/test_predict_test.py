@@ -1,6 +1,7 @@
 """`python predict_test.py -`: a line in, a line out, for any text; and what the test sets' predictions leave."""
 
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -164,6 +165,39 @@ def test_another_file_of_the_name_of_the_predictions_stays(finished, tmp_path):
     assert (tmp_path / "a.predictions.csv").read_text(encoding="utf-8") == "mine\n"
 
 
+def test_what_people_have_written_into_the_predictions_stays(finished, tmp_path):
+    header = '"标题\n(必填)",text'
+    (tmp_path / "a.csv").write_text(f"{header}\n1,手机\n", encoding="utf-8")
+    found = predict(tmp_path / "a.csv")
+    assert predict(tmp_path / "a.csv").equals(found)  # ours are written again
+    noted = found.assign(remark="mine").to_csv(index=False)
+    (tmp_path / "a.predictions.csv").write_text(noted, encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"a\.predictions\.csv is there and holds something else"):
+        predict_test.main([str(tmp_path / "a.csv")])
+    assert (tmp_path / "a.predictions.csv").read_text(encoding="utf-8") == noted
+
+
+def test_two_tables_of_one_name_have_predictions_of_their_own(finished, tmp_path):
+    tables = [tmp_path / "a.csv", tmp_path / "a.tsv"]
+    for table in tables:
+        table.write_text("text\n手机\n", encoding="utf-8")
+    for table in tables:
+        predict_test.main([str(table)])
+    assert {path.name for path in tmp_path.glob("*.predictions.csv")} == {
+        "a.csv.predictions.csv",
+        "a.tsv.predictions.csv",
+    }
+
+
+def test_of_json_every_column_is_kept_and_half_a_character_is_none(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict_test, "ROWS", 2)
+    rows = [{"text": "手机"}, {"text": "新闻\ud83d"}, {"note": {"by": "me\ud83d"}, "text": "球队"}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = predict(tmp_path / "a.jsonl")
+    assert found["text"].tolist() == ["手机", "新闻?", "球队"]
+    assert found["note"].tolist() == ["", "", '{"by": "me?"}']
+
+
 def test_an_answer_that_is_not_sure_enough_is_left_empty(finished, tmp_path, monkeypatch):
     TABLE.to_csv(tmp_path / "a.csv", index=False)
     sure = predict(tmp_path / "a.csv")["confidence"][:2].astype(float)
@@ -198,7 +232,7 @@ def test_a_student_without_the_small_model_predicts_with_torch_and_says_so(finis
             "headline\n今天\n",
             "no 'sentence' or 'text' among 'headline': name it so, or name it in SENTENCE_COLUMN",
         ),
-        ("a.pdf", "%PDF", "a.pdf is not called .json, .jsonl, .csv"),
+        ("a.pdf", "%PDF", "a.pdf is not called .json, .jsonl,"),
         ("a.xlsx", "text", "no readable Excel file"),
         ("a.csv", "", "has no rows"),
     ],
@@ -224,7 +258,8 @@ def test_a_test_set_that_clue_would_refuse_leaves_nothing_behind(finished, tmp_p
     data = DatasetDict(load_from_disk("data") | {"test": repeated})
     data.save_to_disk(str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
-    Path("data/label.csv").write_bytes((finished / "data/label.csv").read_bytes())
+    for name in ("label.csv", "char_table.json"):
+        Path("data", name).write_bytes((finished / "data" / name).read_bytes())
     Path("data/tokenizer").symlink_to(finished / "data/tokenizer")
     Path("model3").symlink_to(finished / "model3")
     monkeypatch.setattr(predict_test, "OUTPUTS", {"test1.0": Path("older.json"), "test": Path("newer.json")})

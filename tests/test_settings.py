@@ -11,7 +11,16 @@ from bert_to_bilstm.settings import RULES, settings_of
 
 SCRIPTS = ("prepare_data", "finetune_bert", "train_bilstm", "distill", "predict_test", "report")
 
-OTHERS = {"LONGEST_LINE", "MODELS", "OUTPUTS", "READ", "SOURCES", "SUBMISSION", "WRITTEN"}  # which nobody need set
+OTHERS = {
+    "ANSWERS",
+    "LONGEST_LINE",
+    "MODELS",
+    "OUTPUTS",
+    "READ",
+    "SOURCES",
+    "SUBMISSION",
+    "WRITTEN",
+}  # which nobody need set
 WRONG = [
     ("finetune_bert", "EPOCHS", 0),
     ("finetune_bert", "EPOCHS", "2"),

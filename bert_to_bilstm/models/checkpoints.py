@@ -36,7 +36,7 @@ def check_weights(directory: Path) -> None:
     if not any((directory / name).is_file() for name in WEIGHTS):
         pickles = sorted(path.name for path in directory.glob("*") if path.suffix in PICKLES)
         if not pickles:
-            raise SystemExit(f"{directory}/model.safetensors is missing: name a folder with a model in it.")
+            raise SystemExit(f"{directory}/model.safetensors is missing: copy it there, or name another folder.")
         raise SystemExit(
             f"{directory} has no model.safetensors, and {pickles[0]}, a pickle, is not read, since it may run code: "
             "convert it, where you trust it, with transformers' from_pretrained(…) and save_pretrained(…)."

@@ -159,7 +159,7 @@ def fit_vectorizers(sentences: list[str]) -> tuple[list[TfidfVectorizer], csr_ma
             try:
                 rows.append(vectorizer.set_params(min_df=1).fit_transform(texts))
             except ValueError:
-                raise SystemExit("data/: the train sentences hold no text: mend train.json.") from None
+                raise SystemExit("data/: the train sentences hold no text: give the rows of train some.") from None
     return vectorizers, hstack(rows, format="csr")
 
 

@@ -59,6 +59,8 @@ class Classifier:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit("it reads lines from standard input: python classify.py < headlines.txt")
     classify = Classifier(Path(__file__).resolve().parent)
     sys.stdin.reconfigure(encoding="utf-8-sig")  # type: ignore[union-attr]
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]

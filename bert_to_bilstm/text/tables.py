@@ -1,48 +1,79 @@
 """Tables of sentences as people have them: CSV, TSV, Excel, JSON lines, text; read in parts, every cell as text."""
 
+import codecs
+import csv
+import gzip
+import io
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import openpyxl
-import pandas
 
 from bert_to_bilstm.files import first_line, refuse_lfs_pointer
 from bert_to_bilstm.stages import say
 
-JSON = (".json", ".jsonl")
+JSON = (".json", ".jsonl", ".ndjson")
 SUFFIXES = (*JSON, ".csv", ".tsv", ".xlsx", ".txt")
-PART = 10_000  # rows that are in memory at a time
 SENTENCE_COLUMNS = ("sentence", "text")  # what the column of the sentences is called where no constant names it
 # https://github.com/aceimnorstuvwxz/toutiao-text-classfication-dataset
 TOUTIAO, TOUTIAO_FIELDS = "_!_", ["id", "label", "label_desc", "sentence", "keywords"]
 THUCNEWS_FIELDS = ["sentence", "label"]  # http://thuctc.thunlp.org, with tabs, as it is mostly handed on
 
 
-def encoding_of(path: Path) -> str:
-    """The encoding of a text file: UTF-8, with or without a BOM, or GB18030, which a line tells.
+class WithoutQuoting(csv.excel):
+    """A quote is a part of the cell, wherever it stands."""
 
-    Raises SystemExit, naming the line, where it is neither, or UTF-8 with a damaged line.
+    quoting = csv.QUOTE_NONE
+
+
+def suffix_of(path: Path) -> str:
+    """By which the form of a file is known, in small letters: of a name in .gz, of what is packed."""
+    return Path(path.stem if path.suffix.lower() == ".gz" else path).suffix.lower()
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """The bytes of a file, unpacked where its name ends in .gz."""
+    packed = path.suffix.lower() == ".gz"
+    return cast(IO[bytes], gzip.open(path)) if packed else open(path, "rb")
+
+
+def open_text(path: Path, encoding: str = "", newline: str | None = None) -> io.TextIOWrapper:
+    """The text of a file in its encoding, which is looked for if it is not given; `newline` as for `open`."""
+    return io.TextIOWrapper(open_bytes(path), encoding or encoding_of(path), newline=newline)
+
+
+def encoding_of(path: Path) -> str:
+    """The encoding of a text file: UTF-8, with or without a BOM, or UTF-16 with one, or GB18030, which a line tells.
+
+    Raises SystemExit, naming the line, where it is none of them, or UTF-8 with a damaged line.
     """
-    with open(path, "rb") as file:
+    with open_bytes(path) as file:
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and is_all(path, "utf-16"):
+            say(f"{path} is not UTF-8 but UTF-16: read as that.")
+            return "utf-16"
+    with open_bytes(path) as file:
         for number, line in enumerate(file, start=1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError:
                 read = line.decode("utf-8", "replace")
                 damaged = 2 * read.count("\ufffd") < sum(not character.isascii() for character in read)
-                if damaged or not is_gb18030(path):
+                if damaged or not is_all(path, "gb18030"):
                     raise SystemExit(f"{path}, line {number}: not UTF-8: convert the file or mend the line.") from None
                 say(f"{path} is not UTF-8 but GB18030: read as that.")
                 return "gb18030"
     return "utf-8-sig"
 
 
-def is_gb18030(path: Path) -> bool:
+def is_all(path: Path, encoding: str) -> bool:
+    """Whether the whole file is of that encoding."""
     try:
-        with open(path, encoding="gb18030") as file:
+        with io.TextIOWrapper(open_bytes(path), encoding) as file:
             for _ in file:
                 pass
     except UnicodeDecodeError:
@@ -50,12 +81,13 @@ def is_gb18030(path: Path) -> bool:
     return True
 
 
-def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_records(path: Path, form: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a table, column → cell, each with its place in words, for messages; memory stays flat.
 
-    By the suffix: .csv, .tsv and .xlsx (the first sheet) have a header; .json and .jsonl hold an object a line, or one
-    array of them; .txt a sentence a line, or the file is Toutiao's or THUCNews's. Cells are texts but in JSON;
-    a row that is too short has empty ones. Raises SystemExit, naming file, row and remedy, where it cannot be read.
+    By the suffix, or by `form`, one of SUFFIXES: .csv, .tsv and .xlsx (the first sheet) have a header; .json, .jsonl
+    and .ndjson hold an object a line, or one array of them; .txt a sentence a line, or the file is Toutiao's or
+    THUCNews's. Cells are texts but in JSON; a row that is too short has empty ones. Raises SystemExit, naming file, row
+    and remedy, where it cannot be read.
     """
     readers = {
         **dict.fromkeys(JSON, read_objects),
@@ -63,87 +95,111 @@ def read_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         ".xlsx": read_sheet,
         ".txt": read_text,
     }
-    if path.suffix not in readers:
+    form = form or suffix_of(path)
+    if form not in readers:
         raise SystemExit(f"{path} is not called {', '.join(SUFFIXES)}: save it as one of them.")
     refuse_lfs_pointer(path)
     is_empty, blank = True, []  # rows without anything are kept where another follows
     try:
-        for place, row in readers[path.suffix](path):
+        for place, row in readers[form](path):
             blank.append((place, row))
             if any(cell != "" for cell in row.values()):
                 yield from blank
                 is_empty, blank = False, []
     except FileNotFoundError:
         raise SystemExit(f"{path} is missing: put it there.") from None
-    except OSError as error:
-        raise SystemExit(f"{path} cannot be read ({error.strerror}): make it a readable file.") from None
+    except (OSError, EOFError, zlib.error) as error:  # the latter two: of a packed file that was cut
+        reason = getattr(error, "strerror", None) or error
+        raise SystemExit(f"{path} cannot be read ({reason}): make it a readable file.") from None
     if is_empty:
         raise SystemExit(f"{path} has no rows: write one for each sentence, in an Excel file in its first sheet.")
 
 
 def read_cells(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a .csv or .tsv file."""
-    encoding, separator = encoding_of(path), "," if path.suffix == ".csv" else "\t"
-    try:
-        first = pandas.read_csv(
-            path, sep=separator, encoding=encoding, dtype=str, header=None, nrows=1, na_filter=False
-        )
-        refuse_twins(path, first.iloc[0].tolist())
-        # Not as numbers, nor "NA" as nothing: labels are texts.
-        with pandas.read_csv(
-            path, sep=separator, encoding=encoding, dtype=str, na_filter=False, skip_blank_lines=False, chunksize=PART
-        ) as parts:
-            for part in parts:
-                if not isinstance(part.index, pandas.RangeIndex):  # its first rows have a cell more than the header
-                    raise SystemExit(
-                        f"{path}, row 2: more cells than the header: put quotes around a text with {separator!r} in it."
-                    )
-                for number, row in zip(part.index, part.to_dict("records"), strict=True):
-                    yield f"{path}, row {number + 2}", row  # as a spreadsheet counts, with the header
-    except pandas.errors.EmptyDataError:
-        return
-    except pandas.errors.ParserError as error:
-        reason = str(error).rpartition("error: ")[2].strip()
-        raise SystemExit(f"{path} is not a whole table ({reason}): mend the row or close its quotes.") from None
+    separator = "," if suffix_of(path) == ".csv" else "\t"
+    encoding = encoding_of(path)
+    dialect = csv.excel if separator == "," or is_quoted(path, encoding) else WithoutQuoting
+    with open_text(path, encoding, newline="") as file:
+        reader = csv.reader(file, dialect, delimiter=separator, strict=True)
+        rows = enumerate(reader, start=1)
+        try:
+            header = next((names_of(cells) for _, cells in rows if cells), [])
+            other = next((other for other in ";\t" if len(header) == 1 and other in header[0]), None)
+            if other:
+                raise SystemExit(
+                    f"{path}: {other!r} stands between its cells: save it with commas, or as .tsv with tabs."
+                )
+            refuse_twins(path, header)
+            for number, cells in rows:
+                yield f"{path}, row {number}", by_column(f"{path}, row {number}", header, cells)
+        except csv.Error as error:
+            raise SystemExit(
+                f"{path}, line {reader.line_num}: not CSV ({error}): close its quotes, or cut it."
+            ) from None
+
+
+def is_quoted(path: Path, encoding: str) -> bool:
+    """Whether the quotes in a .tsv file stand around its cells, as Excel writes it; a line says where they do not."""
+    with open_text(path, encoding, newline="") as file, suppress(csv.Error):
+        if not any(
+            "\t" in cell and "\n" in cell for row in csv.reader(file, csv.excel_tab, strict=True) for cell in row
+        ):
+            return True
+    say(f"{path}: its quotes do not stand around cells: read as a part of the texts.")
+    return False
+
+
+def names_of(header: list[str]) -> list[str]:
+    """The names of the columns, of those without one their numbers."""
+    return [name if name.strip() else f"column {number}" for number, name in enumerate(header, start=1)]
+
+
+def by_column(place: str, header: list[str], cells: list[str]) -> dict[str, str]:
+    """Column → cell; cells that are missing are empty. Raises SystemExit where there are more than columns."""
+    if any(cells[len(header) :]):
+        raise SystemExit(f"{place}: more cells than the header: name its column, or put quotes around the text.")
+    return dict(zip(header, [*cells, *[""] * len(header)], strict=False))
 
 
 def read_sheet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of the first sheet of an .xlsx file."""
     try:
-        sheet = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0]
+        sheet = openpyxl.load_workbook(open_bytes(path), read_only=True, data_only=True).worksheets[0]
         sheet.reset_dimensions()  # some programs write wrong ones
         rows = enumerate(sheet.iter_rows(values_only=True), start=1)
-        header = [as_text(cell).strip() for cell in next(rows, (1, ()))[1]]
-        header = [name or f"column {number}" for number, name in enumerate(header, start=1)]
+        header = names_of([as_text(cell).strip() for cell in next(rows, (1, ()))[1]])
     except OSError:
         raise
     except Exception as error:  # zipfile's and openpyxl's own, KeyError, IndexError
         raise SystemExit(f"{path} is no readable Excel file ({first_line(error)}): save it as .xlsx again.") from None
     refuse_twins(path, header)
     for number, cells in rows:
-        texts = [as_text(cell) for cell in cells] + [""] * len(header)
-        yield f"{path}, row {number}", dict(zip(header, texts, strict=False))
+        yield f"{path}, row {number}", by_column(f"{path}, row {number}", header, list(map(as_text, cells)))
 
 
 def refuse_twins(path: Path, header: list[str]) -> None:
-    """Raises SystemExit where two columns have one name."""
-    twins = [name for name in header if name and header.count(name) > 1]
+    """Raises SystemExit where two columns have one name, in large letters or small ones."""
+    names = [name.strip().lower() for name in header]
+    twins = [name for name in names if name and names.count(name) > 1]
     if twins:
         raise SystemExit(f"{path}: two columns are called {twins[0]!r}: rename one.")
 
 
 def as_text(cell: object) -> str:
-    """A cell as Excel shows it: nothing is an empty text, 1.0 is 1; a list in JSON stays JSON."""
+    """A cell as Excel shows it: nothing is an empty text, 1.0 is 1; a list in JSON stays JSON, half a surrogate pair
+    becomes `?`.
+    """
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)
     if isinstance(cell, list | dict):
-        return json.dumps(cell, ensure_ascii=False)
-    return "" if cell is None else str(cell)
+        cell = json.dumps(cell, ensure_ascii=False)
+    return "" if cell is None else str(cell).encode("utf-8", "replace").decode()
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a file of JSON lines, or of one JSON array."""
-    with open(path, encoding=encoding_of(path)) as file:
+    with open_text(path) as file:
         first = next((line for line in file if line.strip()), "")
         is_array = first.lstrip().startswith("[")
         file.seek(0)
@@ -168,7 +224,7 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def read_text(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The lines of a .txt file, whose first tells whether they are Toutiao's, THUCNews's or sentences alone."""
-    with open(path, encoding=encoding_of(path)) as file:
+    with open_text(path) as file:
         separator, names = None, ["sentence"]
         for number, line in enumerate(file, start=1):
             header = [name.strip().lower() for name in line.split("\t")] if number == 1 else []
@@ -193,26 +249,30 @@ def read_text(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def count_rows(path: Path) -> int:
     """About how many rows a table has, for a progress bar: a cell may have line breaks in it."""
-    if path.suffix == ".xlsx":
+    if suffix_of(path) == ".xlsx":
         return openpyxl.load_workbook(path, read_only=True).worksheets[0].max_row or 0
-    with open(path, "rb") as file:
+    with open_bytes(path) as file:
         return sum(1 for _ in file)
 
 
 def columns_of(path: Path, named: str, usual: Sequence[str]) -> Sequence[str]:
     """The names that a column may have: the one that a constant names, or else, and in .txt, the usual ones."""
-    return [named] if named and path.suffix != ".txt" else usual
+    return [named] if named and suffix_of(path) != ".txt" else usual
 
 
-def find_column(place: str, columns: Iterable[str], names: Sequence[str], constant: str = "") -> str:
-    """The column that is called one of `names`, in large letters or small ones.
+def find_column(place: str, columns: Iterable[str], names: Sequence[str], remedy: str) -> str:
+    """The column that is called one of `names`, else in large letters or small ones.
 
-    Raises SystemExit where there is none, with the `constant` of the script, if any, that can name another.
+    Raises SystemExit, with the `remedy`, where there is none.
     """
-    known = {column.strip().lower(): column for column in columns}
+    columns = list(columns)
+    if found := [name for name in names if name in columns]:
+        return found[0]
+    known: dict[str, str] = {}
+    for column in columns:
+        known.setdefault(column.strip().lower(), column)
     if found := [known[name.strip().lower()] for name in names if name.strip().lower() in known]:
         return found[0]
-    remedy = f"name it so, or name it in {constant}" if constant else "add it"
     raise SystemExit(
         f"{place}: no {' or '.join(map(repr, names))} among {', '.join(map(repr, known.values()))[:80]}: {remedy}."
     )

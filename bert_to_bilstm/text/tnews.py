@@ -3,7 +3,6 @@
 TNEWS: Xu et al. 2020, CLUE: A Chinese Language Understanding Evaluation Benchmark, arXiv 2004.05986.
 """
 
-import os
 import re
 import tempfile
 import zipfile
@@ -15,7 +14,7 @@ import pandas
 import torch
 
 from bert_to_bilstm.files import new_directory
-from bert_to_bilstm.text.tables import JSON, SUFFIXES, find_column, read_records
+from bert_to_bilstm.text.tables import JSON, SUFFIXES, find_column, read_records, suffix_of
 
 URL = "https://storage.googleapis.com/cluebenchmark/tasks/tnews_public.zip"
 LARGEST = 200_000_000  # bytes that the zip may hold unpacked; TNEWS: 16 million
@@ -25,6 +24,7 @@ OTHERS = ("labels", "README")  # files in the folder that are no splits
 NAMED = ("sentence", "label")  # fields whose column a constant of stage 1 can name
 MANY = 20  # labels that are never too many
 HELD_OUT = 10  # one row in so many is held out where there is no dev
+WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")  # an id that is a number and nothing else
 # What neither UTF-8 nor a line of a table can hold: half a surrogate pair, and control characters.
 UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -67,7 +67,7 @@ def unpack(archive: Path) -> dict[str, bytes]:
 
 def find_form(source: Path, name: str) -> Path | None:
     """The file of that name in a form of text.tables, if there is one. Raises SystemExit where there are two."""
-    files = [path for suffix in SUFFIXES if os.path.lexists(path := source / f"{name}{suffix}")]
+    files = sorted(path for path in source.glob("*") if path.stem == name and path.suffix.lower() in SUFFIXES)
     if len(files) > 1:
         raise SystemExit(f"{' and '.join(map(str, files))}: two files for one thing: keep one in {source}/.")
     return files[0] if files else None
@@ -105,18 +105,21 @@ def read_rows(path: Path, columns: dict[str, Sequence[str]]) -> list[tuple[str, 
             continue
         row = {}
         for field, names in columns.items():
-            value = record[find_column(place, record, names, f"{field.upper()}_COLUMN" if field in NAMED else "")]
+            remedy = f"name it so, or name it in {field.upper()}_COLUMN" if field in NAMED else "add it"
+            if suffix_of(path) == ".txt":
+                remedy = "write sentence, tab, label in each line"
+            value = record[find_column(place, record, names, remedy)]
             if field in ("label", "id") and isinstance(value, float) and value.is_integer():
                 value = int(value)
-            if field == "label" and path.suffix not in JSON:  # who types may type a space more
+            if field == "label" and suffix_of(path) not in JSON:  # who types may type a space more
                 value = value.strip()
             accepted = (str, int) if field in ("label", "id") else str
             if not isinstance(value, accepted) or isinstance(value, bool):
                 raise SystemExit(f"{place}: {field!r} is not text: mend the row.")
             if field != "sentence" and UNWRITABLE.search(str(value)):
                 raise SystemExit(f"{place}: {field!r} holds {value!a}, which cannot be written: mend the row.")
-            if field == "label" and value == "":
-                raise SystemExit(f"{place}: no label: give the row one or take it out.")
+            if field in ("label", "id") and value == "":
+                raise SystemExit(f"{place}: no {field}: give the row one or take it out.")
             row[field] = value
         rows.append((place, row))
     return rows
@@ -139,10 +142,12 @@ def collect_labels(path: Path, rows: list[tuple[str, dict]]) -> pandas.DataFrame
     """
     labels = sorted({str(row["label"]) for _, row in rows})
     if len(labels) > max(MANY, len(rows) // 2):
-        remedy = (
-            "write sentence, tab, label" if path.suffix == ".txt" else "name the column of the labels in LABEL_COLUMN"
+        is_text = suffix_of(path) == ".txt"
+        remedy = "write sentence, tab, label" if is_text else "name the column of the labels in LABEL_COLUMN"
+        raise SystemExit(
+            f"{path}: {len(labels):,} labels in {len(rows):,} rows, such as {labels[0][:40]!r}: {remedy}, or, if these "
+            "are the classes, list them in labels.json."
         )
-        raise SystemExit(f"{path}: {len(labels):,} labels in {len(rows):,} rows, such as {labels[0][:40]!r}: {remedy}.")
     return number_labels(path, {label: label for label in labels})
 
 
@@ -193,6 +198,8 @@ def hold_out(train: dict[str, list], seed: int) -> tuple[dict[str, list], dict[s
 def number_ids(rows: list[tuple[str, dict]]) -> dict[str, list]:
     """The columns of a test set. Raises SystemExit where its ids are not all of one kind, or one stands there twice."""
     first: dict[int | str, str] = {}
+    if all(isinstance(row["id"], str) and WHOLE.fullmatch(row["id"]) for _, row in rows):  # as a table has them
+        rows = [(place, row | {"id": int(row["id"])}) for place, row in rows]
     for place, row in rows:
         number = row["id"]
         if type(number) is not type(rows[0][1]["id"]):

@@ -1,29 +1,28 @@
-"""Sentences without labels, from a user's files: one a line, or JSON lines, CSV, TSV with a column of sentences."""
+"""Sentences without labels, from a user's files: one a line, or a table with a column of sentences."""
 
-import csv
-import gzip
 import json
 import re
 import zlib
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 
 from bert_to_bilstm.files import expand, file_fingerprint, refuse_lfs_pointer
-from bert_to_bilstm.text.tables import JSON, SENTENCE_COLUMNS
+from bert_to_bilstm.text.tables import (
+    JSON,
+    SENTENCE_COLUMNS,
+    as_text,
+    find_column,
+    open_text,
+    read_records,
+    suffix_of,
+)
 
-JSON_LINES = (*JSON, ".ndjson")
-TABLES = {".csv": ",", ".tsv": "\t"}  # suffix → what stands between the cells
-LONGEST_LINE = 1_000_000  # bytes
+FORMS = (*JSON, ".csv", ".tsv", ".xlsx")
+LONGEST_LINE = 1_000_000  # characters
 LOOKED_AT = 100  # first lines that tell sentences from records
 # The beginning of a JSON value or of fastText's label; what stands between the fields of Toutiao's and other records.
 RECORD = re.compile(r"""\s*(\{\s*["']|\[\s*["'{\[]|__label__)|.*(_!_|\S\t+\S)""")
-
-
-class TabSeparated(csv.excel_tab):
-    """Without quoting: a quote is a part of the sentence, wherever it stands."""
-
-    quoting = csv.QUOTE_NONE
 
 
 Line = tuple[int, str]  # its number, from 1, and its text
@@ -35,20 +34,13 @@ def read_unlabelled(path: str | Path) -> Iterator[str]:
     Raises SystemExit, naming the file and where it can the line, where there are none to be read.
     """
     path = expand(path)
+    if not path.exists():
+        raise SystemExit(f"{path} in UNLABELLED is missing: name text files of one sentence a line.")
+    if path.is_dir():
+        raise SystemExit(f"{path} in UNLABELLED is a directory: name the files in it.")
     refuse_lfs_pointer(path)
-    later = ((number, line) for number, line in read_lines(path) if line.strip())
-    first = list(islice(later, LOOKED_AT))
-    lines = chain(first, later)
-    suffix = Path(path.stem if path.suffix == ".gz" else path).suffix.lower()
-    if suffix in TABLES:
-        sentences = read_table(path, lines, TABLES[suffix])
-    elif suffix in JSON_LINES or (first and is_object(first[0][1])):
-        sentences = read_json_lines(path, lines)
-    else:
-        refuse_records(path, first)
-        sentences = (line for _, line in lines)
     is_empty = True
-    for sentence in sentences:
+    for sentence in read_cells(path, suffix_of(path)) if suffix_of(path) in FORMS else read_lines(path):
         if sentence := sentence.strip():
             is_empty = False
             yield sentence
@@ -62,22 +54,44 @@ def unlabelled_fingerprint(path: str | Path) -> str:
     return file_fingerprint(expand(path))
 
 
-def read_lines(path: Path) -> Iterator[Line]:
-    """The lines of a file with their numbers. Raises SystemExit where it cannot be read, or a line is not UTF-8."""
-    number = 0
+def read_cells(path: Path, form: str) -> Iterator[str]:
+    """The cells of the column of sentences of a table in a form of text.tables.
+
+    Raises SystemExit where there is none, or one is no text.
+    """
+    for place, row in read_records(path, form):
+        cell = row[find_column(place, row, SENTENCE_COLUMNS, "name the column of the sentences so")]
+        if not isinstance(cell, str):
+            raise SystemExit(f"{place}: no text but {cell!r}: write the sentence in quotes.")
+        yield as_text(cell)
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a file; what is JSON lines by any name is read as that.
+
+    Raises SystemExit where the first lines look like other records.
+    """
+    later = ((number, line) for number, line in numbered_lines(path) if line.strip())
+    first = list(islice(later, LOOKED_AT))
+    if first and is_object(first[0][1]):
+        yield from read_cells(path, ".jsonl")
+        return
+    refuse_records(path, first)
+    yield from (line for _, line in chain(first, later))
+
+
+def numbered_lines(path: Path) -> Iterator[Line]:
+    """The lines of a file with their numbers. Raises SystemExit where it cannot be read, or a line has no end."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            while line := file.readline(LONGEST_LINE + 1):
-                number += 1
+        with open_text(path) as file:
+            for number in count(1):
+                if not (line := file.readline(LONGEST_LINE + 1)):
+                    return
                 if len(line) > LONGEST_LINE:
-                    raise SystemExit(f"{path}, line {number}: longer than {LONGEST_LINE:,} bytes: cut it into lines.")
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError:
-        raise SystemExit(f"{path}, line {number}: not UTF-8: convert the file or mend the line.") from None
-    except FileNotFoundError:
-        raise SystemExit(f"{path} in UNLABELLED is missing: name text files of one sentence a line.") from None
-    except IsADirectoryError:
-        raise SystemExit(f"{path} in UNLABELLED is a directory: name the files in it.") from None
+                    raise SystemExit(
+                        f"{path}, line {number}: longer than {LONGEST_LINE:,} characters: cut it into lines."
+                    )
+                yield number, line
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise SystemExit(f"{path} in UNLABELLED cannot be read ({reason}): copy it again.") from None
@@ -103,51 +117,3 @@ def refuse_records(path: Path, lines: list[Line]) -> None:
             f"{path}, line {records[0]}: looks like a record, not like a sentence ({shown[:40]!r}): write one sentence "
             f"a line, or name the column {' or '.join(SENTENCE_COLUMNS)} and the file .jsonl, .csv or .tsv."
         )
-
-
-def read_json_lines(path: Path, lines: Iterator[Line]) -> Iterator[str]:
-    """The sentence of each JSON object. Raises SystemExit where a line is none, or has no such text."""
-    for number, line in lines:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise SystemExit(
-                f"{path}, line {number}: not JSON ({getattr(error, 'msg', error)}): write one JSON object a line."
-            ) from None
-        fields = [row[name] for name in SENTENCE_COLUMNS if name in row] if isinstance(row, dict) else []
-        if not fields or not isinstance(fields[0], str):
-            names = " or ".join(map(repr, SENTENCE_COLUMNS))
-            raise SystemExit(f"{path}, line {number}: no text as {names}: write {{…}} with one of the two.")
-        yield fields[0].encode("utf-8", "replace").decode()  # half a surrogate pair becomes `?`
-
-
-def read_table(path: Path, lines: Iterator[Line], delimiter: str) -> Iterator[str]:
-    """The cells of the column of sentences. Raises SystemExit where there is none, or a row is shorter or longer.
-
-    Commas and line breaks may stand between quotes; of tabs there are none in a cell, and quotes are part of it.
-    """
-    number = 0
-
-    def texts() -> Iterator[str]:
-        nonlocal number
-        for number, line in lines:  # noqa: B007  where a row ends, for the messages
-            yield line
-
-    rows = csv.reader(texts(), csv.excel if delimiter == "," else TabSeparated, strict=True)
-    try:
-        header = next(rows, [])
-        names = [name.strip().lower() for name in header]
-        column = next((names.index(name) for name in SENTENCE_COLUMNS if name in names), None)
-        if column is None:
-            raise SystemExit(
-                f"{path} in UNLABELLED: no column {' or '.join(SENTENCE_COLUMNS)} in its first line "
-                f"({delimiter.join(header)[:60]!r}): name the column of the sentences so."
-            )
-        for row in rows:
-            if len(row) != len(header):
-                raise SystemExit(
-                    f"{path}, line {number}: {len(row)} cells where the first line has {len(header)}: mend the row."
-                )
-            yield row[column]
-    except csv.Error as error:
-        raise SystemExit(f"{path}, line {number}: not CSV ({error}): close its quotes or mend the row.") from None

@@ -278,6 +278,11 @@ def trained_checkpoint(directory: Path, script: str, digests: dict[str, str] | N
     Raises SystemExit, naming the `script` to run, where there is none, or the data was other data; with `finished` also
     where the training was stopped, or goes on in another terminal.
     """
+    if not checkpoints(directory) and read_history(directory):
+        raise SystemExit(
+            f"{directory}/ is trained and its checkpoints are gone: move it away ({move_away(directory)}) and run "
+            f"python {script}."
+        )
     best = best_checkpoint(directory, script)
     settings = recorded_settings(directory)
     if settings is None:  # a checkpoint that was brought here alone

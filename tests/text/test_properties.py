@@ -5,6 +5,7 @@ and the submission.
 import io
 import json
 import random
+import re
 import zipfile
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from bert_to_bilstm.outputs.clue import write_submission
 from bert_to_bilstm.text.augmentation import MASK, Augmenter, augment
 from bert_to_bilstm.text.char_table import CharTable, builtin_table
 from bert_to_bilstm.text.dataset import load_data, load_descriptions, load_labels
-from bert_to_bilstm.text.tables import SUFFIXES
+from bert_to_bilstm.text.tables import SUFFIXES, encoding_of
 from bert_to_bilstm.text.tnews import read_rows
 from bert_to_bilstm.text.tokenizer import count_tokens, make_tokenizer, make_vocabulary
 from bert_to_bilstm.text.unlabelled import read_unlabelled
@@ -148,14 +149,15 @@ def test_unlabelled_text_is_read_whole_or_its_bad_line_named(folder, content):
     try:
         read = list(read_unlabelled(path))
     except SystemExit as stop:
-        try:
-            assert not content.decode("utf-8-sig").strip()
-            assert stop.code.startswith(f"{path} in UNLABELLED holds no sentence")
-        except UnicodeDecodeError as error:
-            line = error.object[: error.start].count(b"\n") + 1
-            assert stop.code.startswith(f"{path}, line {line}: not UTF-8")
+        if stop.code.startswith(f"{path} in UNLABELLED holds no sentence"):
+            assert not content.decode(encoding_of(path)).strip()
+            return
+        with pytest.raises(UnicodeDecodeError) as error:
+            content.decode("utf-8-sig")
+        line = content[: error.value.start].count(b"\n") + 1
+        assert stop.code.startswith(f"{path}, line {line}: not UTF-8")
     else:
-        lines = content.decode("utf-8-sig").split("\n")
+        lines = re.split("\r\n|\r|\n", content.decode(encoding_of(path)))
         assert read == [line.strip() for line in lines if line.strip()]
 
 

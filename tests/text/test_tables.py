@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import openpyxl
 import pandas
 import pytest
 
@@ -21,6 +22,8 @@ EXPORTS = {
     "for Excel": ("train.csv", lambda path: REVIEWS.to_csv(path, index=False, encoding="utf-8-sig")),
     "by Excel in China": ("train.csv", lambda path: REVIEWS.to_csv(path, index=False, encoding="gb18030")),
     "tabs": ("train.tsv", lambda path: REVIEWS.to_csv(path, index=False, sep="\t")),
+    "UTF-16": ("train.tsv", lambda path: REVIEWS.to_csv(path, index=False, sep="\t", encoding="utf-16")),
+    "large letters": ("train.CSV", lambda path: REVIEWS.to_csv(path, index=False)),
     "Excel": ("train.xlsx", lambda path: REVIEWS.to_excel(path, index=False)),
     "JSON lines": ("train.jsonl", lambda path: REVIEWS.to_json(path, orient="records", lines=True)),
     "JSON array": ("train.json", lambda path: REVIEWS.to_json(path, orient="records", force_ascii=False)),
@@ -128,9 +131,16 @@ def test_a_column_of_texts_is_no_column_of_labels(tnews, monkeypatch):
     ("name", "content", "message"),
     [
         ("train.csv", "text,text,label\n很好,便宜,好评\n", "two columns are called 'text'"),
-        ("train.csv", "text,label\n很好,便宜,好评\n", "row 2: more cells than the header: put quotes"),
+        ("train.csv", "text,label,Text\n很好,好评,便宜\n", "two columns are called 'text'"),
+        ("train.csv", "text,label\n很好,便宜,好评\n", "row 2: more cells than the header"),
+        ("train.csv", "text;label\n很好;好评\n", "';' stands between its cells: save it with commas"),
+        (
+            "train.csv",
+            'text,label\n"很好,好评\n"很差,差评\n',
+            "line 3: not CSV (',' expected after '\"'): close its quotes",
+        ),
         ("train.csv", "text,label\n很好,好评\n一般\n", "row 3: no label: give the row one"),
-        ("train.csv", "text,label\n很好,好评\n差,很差,差评\n", "in line 3, saw 3"),
+        ("train.csv", "text,label\n很好,好评\n差,很差,差评\n", "row 3: more cells than the header"),
         ("train.csv", 'text,label\n很好,好评\n"差,差评\n', "close its quotes"),
         ("train.csv", "text,label\n很好,好评\n差,\n", "row 3: no label"),
         ("train.csv", "", "has no rows"),
@@ -147,6 +157,7 @@ def test_a_column_of_texts_is_no_column_of_labels(tnews, monkeypatch):
         ("train.jsonl", '{"text": "很好", "label": "好评"}\n{"text": "差"}\n', "line 2: no 'label'"),
         ("train.jsonl", '{"text": "很好", "label": null}\n', "'label' is not text"),
         ("train.csv", "text,label\n很好,好评\n", "one class alone"),
+        ("train.csv", "text,label\n,好评\n ,差评\n", "there is nothing to learn"),
     ],
 )
 def test_a_row_that_cannot_be_read_is_named(tnews, name, content, message):
@@ -156,6 +167,24 @@ def test_a_row_that_cannot_be_read_is_named(tnews, name, content, message):
         prepare_data.main()
     assert str(stop.value.code).startswith(f"tnews/{name}") and message in stop.value.code
     assert (tnews / name).read_bytes() == content and not Path("data").exists()
+
+
+def test_a_quote_that_begins_a_headline_takes_no_other_row_with_it(tnews, capsys):
+    quotes = ['"', "", "", '"']
+    lines = [f"{quotes[n % 4]}第{n}次买{quotes[n % 3]}\t{'好评' if n % 2 else '差评'}\n" for n in range(60)]
+    (tnews / "train.tsv").write_text("text\tlabel\n" + "".join(lines), encoding="utf-8")
+    prepare_data.main()
+    assert sum(map(len, load_data().values())) == 60
+    assert "train.tsv: its quotes do not stand around cells: read as a part of the texts." in capsys.readouterr().out
+
+
+def test_a_cell_beside_the_columns_of_a_sheet_is_named(tnews):
+    REVIEWS[["text", "label"]].to_excel(tnews / "train.xlsx", index=False)
+    book = openpyxl.load_workbook(tnews / "train.xlsx")
+    book.active["E7"] = "another"
+    book.save(tnews / "train.xlsx")
+    with pytest.raises(SystemExit, match=r"train\.xlsx, row 7: more cells than the header"):
+        prepare_data.main()
 
 
 def test_labels_of_a_table_can_be_described(tnews):

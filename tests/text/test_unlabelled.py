@@ -4,6 +4,7 @@ import gzip
 import tracemalloc
 from pathlib import Path
 
+import pandas
 import pytest
 
 from bert_to_bilstm.text.unlabelled import LONGEST_LINE, read_unlabelled
@@ -16,6 +17,7 @@ FORMS = {
     "lines.txt": '{"text": "今天,好"}\n{"text": "明天"}\n',  # JSON lines by any name
     "more.csv": '\ufefflabel,Text\r\n1,"今天,好"\r\n\r\n0,明天\r\n2,\r\n',
     "more.tsv": "sentence\tlabel\n今天,好\t1\n明天\t0\n",
+    "more.json": '[\n{"text": "今天,好"},\n{"text": "明天"}\n]\n',
 }
 
 
@@ -28,6 +30,13 @@ def test_the_sentences_of_each_form_are_read(scratch, name, packed):
     else:
         Path(name).write_text(FORMS[name], encoding="utf-8", newline="")
         assert list(read_unlabelled(Path(name))) == TWO
+
+
+def test_what_excel_and_windows_write_is_read(scratch):
+    pandas.DataFrame({"id": [1, 2], "text": TWO}).to_excel("more.xlsx", index=False)
+    Path("more.txt").write_text("今天,好\n明天", encoding="gb18030")
+    Path("more.csv").write_text('text\n"今天,好"\n明天\n', encoding="utf-16")
+    assert all(list(read_unlabelled(name)) == TWO for name in ("more.xlsx", "more.txt", "more.csv"))
 
 
 def test_a_cell_of_a_table_may_hold_quotes_and_line_breaks(scratch):
@@ -57,20 +66,21 @@ REFUSED = {
         "id,text\n1,今天\n",
         "name the column sentence or text and the file .jsonl",
     ),
-    "other columns": ("a.csv", "title;label\n今天;1\n", "no column sentence or text in its first line ('title;label')"),
-    "a row that is too long": ("a.csv", "text,label\n今天,好,1\n", "a.csv, line 2: 3 cells where the first line has 2"),
+    "other columns": ("a.csv", "title,label\n今天,1\n", "a.csv, row 2: no 'sentence' or 'text' among 'title', 'label'"),
+    "semicolons": ("a.csv", "text;label\n今天;1\n", "a.csv: ';' stands between its cells"),
+    "a row that is too long": ("a.csv", "text,label\n今天,好,1\n", "a.csv, row 2: more cells than the header"),
     "a quote that is not closed": ("a.csv", 'text,label\n"今天,1\n明天,0\n', "a.csv, line 3: not CSV (unexpected end"),
     "other fields": (
         "a.jsonl",
         '{"text": "好"}\n{"title": "今天"}\n',
-        "a.jsonl, line 2: no text as 'sentence' or 'text'",
+        "a.jsonl, line 2: no 'sentence' or 'text' among 'title'",
     ),
     "half a JSON line": ("a.jsonl", '{"text": "好"}\n{"text": "今', "a.jsonl, line 2: not JSON"),
-    "an array over lines": ("a.json", '[\n{"text": "好"}\n]\n', "a.json, line 1: not JSON"),
+    "a number": ("a.jsonl", '{"text": 5}\n', "a.jsonl, line 1: no text but 5"),
     "nothing": ("a.txt", "", "a.txt in UNLABELLED holds no sentence"),
-    "a header alone": ("a.csv", "text\n", "a.csv in UNLABELLED holds no sentence"),
+    "a header alone": ("a.csv", "text\n", "a.csv has no rows"),
     "a pointer": ("a.txt", "version https://git-lfs.github.com/spec/v1\n", "a.txt is a pointer of git-lfs"),
-    "no line ends": ("a.txt", "今" * LONGEST_LINE, "a.txt, line 1: longer than 1,000,000 bytes"),
+    "no line ends": ("a.txt", "今" * (LONGEST_LINE + 1), "a.txt, line 1: longer than 1,000,000 characters"),
     "no archive": ("a.txt.gz", "今天", "a.txt.gz in UNLABELLED cannot be read (Not a gzipped file"),
 }
 
