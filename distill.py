@@ -52,8 +52,8 @@ TEACHERS: list[str] = []  # checkpoint directories, such as "model1/3-0.5681" an
 # students alike, an ensemble; []: model1's best
 NGRAM_TEACHER = True  # whether a linear model of n-grams, trained in seconds, teaches too; article: no
 NGRAM_WEIGHT = 0.5  # of its log-probabilities in the ensemble's mean; the others share the rest
-UNLABELLED: list[str | Path] = []  # files to be labelled and learnt too: text, one sentence a line; JSON lines, CSV or
-# TSV with a field `sentence` or `text`; any of them as .gz
+UNLABELLED: list[str | Path] = []  # files to be labelled and learnt too: text, one sentence a line; JSON, CSV, TSV
+# or Excel with a column `sentence` or `text`; any of them as .gz
 AUGMENTATIONS = 0  # tries a train sentence; paper: n_iter 20 for small sets, article: none
 P_MASK = 0.1  # chance that a word is masked (the paper's values)
 P_POS = 0.1  # chance that a word is replaced by one of its part of speech
