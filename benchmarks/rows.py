@@ -36,7 +36,7 @@ def taught(teacher: str, knowledge: str, **constants: Any) -> dict[str, Any]:
 def searched(name: str, knowledge: str, **constants: Any) -> Row:
     """A student of the split `held-out`, of 5 epochs that are all as long as one on train."""
     epochs = {"EPOCHS": 5, "EPOCH_SENTENCES": 48_360}
-    return Row(name, "distill", taught("teacher-42", knowledge, **epochs, **constants), split="held-out")
+    return Row(name, "distill", taught("teacher-42", knowledge, **epochs | constants), split="held-out")
 
 
 ROWS = [
@@ -57,7 +57,15 @@ ROWS = [
     Row("n-gram baseline", "ngrams", split="held-out"),
     Row("teacher", "finetune_bert", E5, (42,), "held-out"),
     Row("ensemble", "ensemble", {"TEACHERS": ["teacher-42"]}, split="held-out"),
+    Row("student alone", "train_bilstm", {"EPOCHS": 5}, split="held-out"),
     searched("train alone", "knowledge"),
+    searched("of the n-gram model alone", "knowledge-ngrams", NGRAM_WEIGHT=1.0),
+    searched("of the teacher alone", "knowledge-teacher", NGRAM_TEACHER=False),
+    searched("mean squared error", "knowledge", LOSS="mse"),
+    searched("temperature 2", "knowledge", TEMPERATURE=2.0),
+    searched("true labels, weight 0.3", "knowledge", HARD_LABEL_WEIGHT=0.3),
+    searched("8 epochs", "knowledge", EPOCHS=8),
+    searched("and augmentation", "knowledge-augmented", AUGMENTATIONS=1),
     searched("and headlines", "knowledge-headlines", **HEADLINES),
     searched("and both", "knowledge-more", **HEADLINES, AUGMENTATIONS=1),
     searched("and both, dropout 0.3", "knowledge-more", **HEADLINES, AUGMENTATIONS=1, DROPOUT=0.3),
