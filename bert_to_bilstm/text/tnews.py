@@ -22,6 +22,7 @@ SPLITS = {"train": "train", "dev": "valid", "test": "test", "test1.0": "test1.0"
 NEEDED = ("labels.json", "train.json", "dev.json")  # of the zip
 OTHERS = ("labels", "README")  # files in the folder that are no splits
 NAMED = ("sentence", "label")  # fields whose column a constant of stage 1 can name
+TEXT_FORM = "write sentence, tab, label"  # of a .txt file, whose columns no constant names
 MANY = 20  # labels that are never too many
 HELD_OUT = 10  # one row in so many is held out where there is no dev
 WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")  # an id that is a number and nothing else
@@ -99,19 +100,19 @@ def read_rows(path: Path, columns: dict[str, Sequence[str]]) -> list[tuple[str, 
     A number in `label` or `id` such as 1.0, as pandas writes them, is a whole one. Raises SystemExit, naming the line,
     where a file is not like that.
     """
-    rows = []
+    rows, form = [], suffix_of(path)
+    remedies = {field: f"name it so, or name it in {field.upper()}_COLUMN" for field in NAMED}
+    if form == ".txt":
+        remedies = dict.fromkeys(columns, f"{TEXT_FORM} in each line")
     for place, record in read_records(path):
         if all(cell == "" for cell in record.values()):
             continue
         row = {}
         for field, names in columns.items():
-            remedy = f"name it so, or name it in {field.upper()}_COLUMN" if field in NAMED else "add it"
-            if suffix_of(path) == ".txt":
-                remedy = "write sentence, tab, label in each line"
-            value = record[find_column(place, record, names, remedy)]
+            value = record[find_column(place, record, names, remedies.get(field, "add it"))]
             if field in ("label", "id") and isinstance(value, float) and value.is_integer():
                 value = int(value)
-            if field == "label" and suffix_of(path) not in JSON:  # who types may type a space more
+            if field == "label" and form not in JSON:  # who types may type a space more
                 value = value.strip()
             accepted = (str, int) if field in ("label", "id") else str
             if not isinstance(value, accepted) or isinstance(value, bool):
@@ -143,7 +144,7 @@ def collect_labels(path: Path, rows: list[tuple[str, dict]]) -> pandas.DataFrame
     labels = sorted({str(row["label"]) for _, row in rows})
     if len(labels) > max(MANY, len(rows) // 2):
         is_text = suffix_of(path) == ".txt"
-        remedy = "write sentence, tab, label" if is_text else "name the column of the labels in LABEL_COLUMN"
+        remedy = TEXT_FORM if is_text else "name the column of the labels in LABEL_COLUMN"
         raise SystemExit(
             f"{path}: {len(labels):,} labels in {len(rows):,} rows, such as {labels[0][:40]!r}: {remedy}, or, if these "
             "are the classes, list them in labels.json."

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bert_to_bilstm.files import expand, file_fingerprint, refuse_lfs_pointer
 from bert_to_bilstm.text.tables import (
-    JSON,
     SENTENCE_COLUMNS,
+    SUFFIXES,
     as_text,
     find_column,
     open_text,
@@ -18,7 +18,7 @@ from bert_to_bilstm.text.tables import (
     suffix_of,
 )
 
-FORMS = (*JSON, ".csv", ".tsv", ".xlsx")
+FORMS = tuple(suffix for suffix in SUFFIXES if suffix != ".txt")  # of a table, by its name
 LONGEST_LINE = 1_000_000  # characters
 LOOKED_AT = 100  # first lines that tell sentences from records
 # The beginning of a JSON value or of fastText's label; what stands between the fields of Toutiao's and other records.
