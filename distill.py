@@ -63,7 +63,8 @@ LOSS = "kl"  # on the softened probabilities; or "mse", on the logits, as paper 
 TEMPERATURE = 1.0  # of "kl"
 HARD_LABEL_WEIGHT = 0.0  # of the cross-entropy with the true label, where there is one; paper and article: 0
 EMBEDDINGS_FROM_TEACHER = True  # the student's initialisation; article: random
-DROPOUT = 0.1  # of the embeddings and of the final states; article: none
+POOLING = "max"  # of each unit over the tokens; article: "final", the states after the last one
+DROPOUT = 0.1  # of the embeddings and of what the pooling keeps; article: none
 BATCH_SIZE = 128  # of all processes together; article: 16
 LEARNING_RATE = 1e-3  # peak; article: 1e-4, with Adam
 SCHEDULE = "cosine"  # to 0 at the last step; or "linear", "constant_with_warmup" or, as the article, "constant"
@@ -175,7 +176,7 @@ def learn(run: Run, data: DatasetDict, knowledge: Dataset, teacher: Path, shared
     )
     train_loader = make_loader(tokenizer, sentences["sentence"], targets, BATCH_SIZE, SEED, EPOCH_SENTENCES)
     valid_loader = make_loader(tokenizer, valid["sentence"], valid["label"], BATCH_SIZE)
-    model = new_student(tokenizer, labels, load_descriptions(), DROPOUT)
+    model = new_student(tokenizer, labels, load_descriptions(), DROPOUT, POOLING)
     if shared:
         start_from_teacher(model, load_classifier(teacher, labels)[0], shared)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)

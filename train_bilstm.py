@@ -36,7 +36,8 @@ SCHEDULE = "cosine"  # to 0 at the last step; or "linear", "constant" or, as the
 WARMUP_RATIO = 0.05  # of all steps, from 0; article: 1,000 steps, from 0.3 of the rate
 WEIGHT_DECAY = 0.01  # of AdamW
 MAX_GRAD_NORM = 0.0  # 0: gradients are never scaled down; article: none
-DROPOUT = 0.4  # of the embeddings and of the final states; article: none
+POOLING = "max"  # of each unit over the tokens; article: "final", the states after the last one
+DROPOUT = 0.4  # of the embeddings and of what the pooling keeps; article: none
 EPOCHS = 8  # article: 50
 CLASS_WEIGHTS = None  # or "balanced": every class counts the same, however rare it is
 KEEP_CHECKPOINTS = 0  # the best ones that stay, beside the last; 0: all
@@ -50,7 +51,7 @@ def train(run: Run, data: DatasetDict) -> None:
     train, valid = data["train"], data["valid"]
     train_loader = make_loader(tokenizer, train["sentence"], train["label"], BATCH_SIZE, SEED)
     valid_loader = make_loader(tokenizer, valid["sentence"], valid["label"], BATCH_SIZE)
-    model = new_student(tokenizer, load_labels(), load_descriptions(), DROPOUT)
+    model = new_student(tokenizer, load_labels(), load_descriptions(), DROPOUT, POOLING)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     steps = EPOCHS * len(train_loader)
     schedule = get_scheduler(SCHEDULE, optimizer, round(WARMUP_RATIO * steps), steps)

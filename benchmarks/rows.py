@@ -25,7 +25,9 @@ class Row:
 
 
 E5 = {"MODEL_NAME": "../../e5-small-zh", "BATCH_SIZE": 64, "LEARNING_RATE": 1e-4, "EPOCHS": 3}
+FINAL = {"POOLING": "final"}  # the article's
 HEADLINES = {"UNLABELLED": ["../../headlines.txt"]}  # one's own, a line each
+MORE_TEXT = HEADLINES | {"AUGMENTATIONS": 2, "EPOCHS": 20, "EPOCH_SENTENCES": 53_360}
 
 
 def taught(teacher: str, knowledge: str, **constants: Any) -> dict[str, Any]:
@@ -34,9 +36,9 @@ def taught(teacher: str, knowledge: str, **constants: Any) -> dict[str, Any]:
 
 
 def searched(name: str, knowledge: str, **constants: Any) -> Row:
-    """A student of the split `held-out`, of 5 epochs that are all as long as one on train."""
-    epochs = {"EPOCHS": 5, "EPOCH_SENTENCES": 48_360}
-    return Row(name, "distill", taught("teacher-42", knowledge, **epochs | constants), split="held-out")
+    """A student of the split `held-out`, of 5 epochs that are all as long as one on train, pooled as the article's."""
+    common = FINAL | {"EPOCHS": 5, "EPOCH_SENTENCES": 48_360}
+    return Row(name, "distill", taught("teacher-42", knowledge, **common | constants), split="held-out")
 
 
 ROWS = [
@@ -45,22 +47,41 @@ ROWS = [
     Row("ensemble", "ensemble", {"TEACHERS": ["teacher-0"]}),
     Row("student alone", "train_bilstm", {}, (0, 1, 2)),
     Row("distilled", "distill", taught("teacher-0", "knowledge"), (0, 1, 2)),
+    Row("student alone, final states", "train_bilstm", FINAL, (0, 1, 2)),
+    Row("distilled, final states", "distill", taught("teacher-0", "knowledge", **FINAL), (0, 1, 2)),
     # What more takes: epochs, of teacher and students; text.
     Row("teacher of 4 epochs", "finetune_bert", E5 | {"EPOCHS": 4}, (42,)),
-    Row("student alone of 15 epochs", "train_bilstm", {"EPOCHS": 15}, (42,)),
-    Row("distilled of 15 epochs", "distill", taught("teacher-of-4-epochs-42", "knowledge-4-epochs", EPOCHS=15), (42,)),
+    Row("student alone of 15 epochs", "train_bilstm", FINAL | {"EPOCHS": 15}, (42,)),
     Row(
-        "distilled from more text",
+        "distilled of 15 epochs",
         "distill",
-        taught("teacher-42", "knowledge-more", **HEADLINES, AUGMENTATIONS=2, EPOCHS=20, EPOCH_SENTENCES=53_360),
+        taught("teacher-of-4-epochs-42", "knowledge-4-epochs", **FINAL, EPOCHS=15),
+        (42,),
+    ),
+    Row("distilled from more text", "distill", taught("teacher-0", "knowledge-more", **MORE_TEXT)),
+    Row(
+        "distilled from more text, final states",
+        "distill",
+        taught("teacher-42", "knowledge-more-42", **MORE_TEXT, **FINAL),
     ),
     Row("n-gram baseline", "ngrams", split="held-out"),
     Row("teacher", "finetune_bert", E5, (42,), "held-out"),
     Row("ensemble", "ensemble", {"TEACHERS": ["teacher-42"]}, split="held-out"),
-    Row("student alone", "train_bilstm", {"EPOCHS": 5}, split="held-out"),
+    Row("student alone", "train_bilstm", FINAL | {"EPOCHS": 5}, split="held-out"),
     searched("train alone", "knowledge"),
     searched("of the n-gram model alone", "knowledge-ngrams", NGRAM_WEIGHT=1.0),
     searched("of the teacher alone", "knowledge-teacher", NGRAM_TEACHER=False),
+    *(
+        searched(
+            f"of the n-gram model alone, embeddings at random, 4 epochs, {kept}",
+            "knowledge-ngrams",
+            NGRAM_WEIGHT=1.0,
+            EMBEDDINGS_FROM_TEACHER=False,
+            EPOCHS=4,
+            POOLING=pooling,
+        )
+        for kept, pooling in (("final states", "final"), ("largest values", "max"))
+    ),
     searched("mean squared error", "knowledge", LOSS="mse"),
     searched("temperature 2", "knowledge", TEMPERATURE=2.0),
     searched("true labels, weight 0.3", "knowledge", HARD_LABEL_WEIGHT=0.3),

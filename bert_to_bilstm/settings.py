@@ -72,6 +72,7 @@ RULES = {
     "NGRAM_TEACHER": SWITCH,
     "NGRAM_WEIGHT": PROBABILITY,
     "OUTPUT": folder("model1"),
+    "POOLING": one_of("max", "final"),
     "P_MASK": PROBABILITY,
     "P_NGRAM": PROBABILITY,
     "P_POS": PROBABILITY,

@@ -5,7 +5,7 @@ import torch
 from accelerate.state import AcceleratorState
 from datasets import Dataset
 from torch.nn.functional import cross_entropy
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
 
 from bert_to_bilstm.models.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification
@@ -14,7 +14,7 @@ from bert_to_bilstm.models.bilstm import BiLSTMConfig, BiLSTMForSequenceClassifi
 @pytest.fixture
 def model() -> BiLSTMForSequenceClassification:
     torch.manual_seed(0)
-    return BiLSTMForSequenceClassification(BiLSTMConfig(vocab_size=100, num_labels=15)).eval()
+    return BiLSTMForSequenceClassification(BiLSTMConfig(vocab_size=100, num_labels=15, pooling="max")).eval()
 
 
 def test_shape_is_the_articles(model):
@@ -25,14 +25,18 @@ def test_shape_is_the_articles(model):
     assert not any("l1" in name for name in shapes)
 
 
-def test_logits_are_those_of_one_bidirectional_lstm_over_packed_sequences(model):
+@pytest.mark.parametrize("pooling", ["max", "final"])
+def test_logits_are_those_of_one_bidirectional_lstm_over_packed_sequences(model, pooling):
+    model.config.pooling = pooling
     lstm = torch.nn.LSTM(512, 512, batch_first=True, bidirectional=True)
     backward = {f"{name}_reverse": weight for name, weight in model.backward_lstm.state_dict().items()}
     lstm.load_state_dict(model.forward_lstm.state_dict() | backward)
     input_ids = torch.tensor([[7, 8, 9, 10], [11, 12, 0, 0], [13, 0, 0, 0]])
     packed = pack_padded_sequence(model.embedding(input_ids), torch.tensor([4, 2, 1]), batch_first=True)
-    _, (final, _) = lstm(packed)
-    expected = model.classifier(torch.cat([final[0], final[1]], dim=1).tanh())
+    packed_states, (final, _) = lstm(packed)
+    states, _ = pad_packed_sequence(packed_states, batch_first=True, padding_value=-torch.inf)
+    pooled = states.max(1).values if pooling == "max" else torch.cat([final[0], final[1]], dim=1).tanh()
+    expected = model.classifier(pooled)
     torch.testing.assert_close(model(input_ids, (input_ids != 0).long()).logits, expected)
 
 
