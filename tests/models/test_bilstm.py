@@ -1,5 +1,7 @@
 """The student model: its shape, its independence of padding and order, and its life as a transformers checkpoint."""
 
+import json
+
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -38,6 +40,17 @@ def test_logits_are_those_of_one_bidirectional_lstm_over_packed_sequences(model,
     pooled = states.max(1).values if pooling == "max" else torch.cat([final[0], final[1]], dim=1).tanh()
     expected = model.classifier(pooled)
     torch.testing.assert_close(model(input_ids, (input_ids != 0).long()).logits, expected)
+
+
+def test_a_checkpoint_that_does_not_say_how_it_pools_keeps_the_final_states(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config.pop("pooling") == "max"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    old, input_ids = BiLSTMForSequenceClassification.from_pretrained(tmp_path).eval(), torch.tensor([[7, 8, 9]])
+    assert not old(input_ids).logits.allclose(model(input_ids).logits)
+    model.config.pooling = "final"
+    torch.testing.assert_close(old(input_ids).logits, model(input_ids).logits)
 
 
 @pytest.mark.parametrize("rows", [[[5, 6, 7], [8], [9, 10]], [[8], [5, 6, 7, 11, 12]], [[8]]])
