@@ -27,6 +27,7 @@ class Row:
 E5 = {"MODEL_NAME": "../../e5-small-zh", "BATCH_SIZE": 64, "LEARNING_RATE": 1e-4, "EPOCHS": 3}
 FINAL = {"POOLING": "final"}  # the article's
 HEADLINES = {"UNLABELLED": ["../../headlines.txt"]}  # one's own, a line each
+AT_RANDOM = {"NGRAM_WEIGHT": 1.0, "EMBEDDINGS_FROM_TEACHER": False, "EPOCHS": 4}
 MORE_TEXT = HEADLINES | {"AUGMENTATIONS": 2, "EPOCHS": 20, "EPOCH_SENTENCES": 53_360}
 
 
@@ -71,17 +72,8 @@ ROWS = [
     searched("train alone", "knowledge"),
     searched("of the n-gram model alone", "knowledge-ngrams", NGRAM_WEIGHT=1.0),
     searched("of the teacher alone", "knowledge-teacher", NGRAM_TEACHER=False),
-    *(
-        searched(
-            f"of the n-gram model alone, embeddings at random, 4 epochs, {kept}",
-            "knowledge-ngrams",
-            NGRAM_WEIGHT=1.0,
-            EMBEDDINGS_FROM_TEACHER=False,
-            EPOCHS=4,
-            POOLING=pooling,
-        )
-        for kept, pooling in (("final states", "final"), ("largest values", "max"))
-    ),
+    searched("of the n-gram model alone, from random embeddings", "knowledge-ngrams", **AT_RANDOM),
+    searched("and by the largest values", "knowledge-ngrams", **AT_RANDOM, POOLING="max"),
     searched("mean squared error", "knowledge", LOSS="mse"),
     searched("temperature 2", "knowledge", TEMPERATURE=2.0),
     searched("true labels, weight 0.3", "knowledge", HARD_LABEL_WEIGHT=0.3),

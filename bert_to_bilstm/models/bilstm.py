@@ -1,8 +1,8 @@
 """The student: Embedding → one bidirectional LSTM layer → the largest value of each unit → Linear.
 
-The sizes are the article's: 512-wide embeddings, 512 units a direction, 15 classes. It keeps tanh of both final hidden
-states, as Tang et al. 2019 do (arXiv 1903.12136); what a unit was at most over the tokens (Conneau et al. 2017, arXiv
-1705.02364) is learnt faster and better. This file imports torch and transformers only: every checkpoint carries a copy.
+The sizes are the article's: 512-wide embeddings, 512 units a direction, 15 classes. The article keeps tanh of the final
+hidden states, as Tang et al. 2019 do (arXiv 1903.12136); what a unit was at most over the tokens (Conneau et al. 2017,
+arXiv 1705.02364) needs less data. This file imports torch and transformers only: every checkpoint carries a copy.
 """
 
 import torch
