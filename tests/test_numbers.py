@@ -122,6 +122,7 @@ def test_accuracy_is_the_one_counted_by_hand(finished_run, scratch, monkeypatch,
     dev = read("dev.json")
     write("test.json", [{"id": number, "sentence": row["sentence"]} for number, row in enumerate(dev)])
     prepare_data.main()
+    monkeypatch.setattr(predict_test, "ENGINE", "torch")  # in eight bits the closest answers may change
     for name in ("model1", "model2", "model3"):
         Path(name).symlink_to(finished_run / name)
     for name in ("model1", "model2", "model3"):
@@ -129,16 +130,14 @@ def test_accuracy_is_the_one_counted_by_hand(finished_run, scratch, monkeypatch,
         predict_test.main()
         answers = [json.loads(line) for line in Path("tnews11_predict.json").read_text(encoding="utf-8").splitlines()]
         right = sum(answer["label"] == row["label"] for answer, row in zip(answers, dev, strict=True))
-        accuracy = Path(predict_test.MODEL).name.split("-")[1]
-        # Validation was in bf16 where that is fast, prediction is in fp32: one sentence may be a tie.
-        assert right / len(dev) == pytest.approx(float(accuracy), abs=1.5 / len(dev))
+        assert f"{right / len(dev):.4f}" == Path(predict_test.MODEL).name.split("-")[1]
     capsys.readouterr()
     report.main()  # of the distilled student, the last one above
     table = capsys.readouterr().out.splitlines()
     row = next(line for line in table if line.startswith("distilled student"))
-    assert row.split()[3] == accuracy
+    assert row.split()[3] == f"{right / len(dev):.4f}"
     errors = Path("report/errors.csv").read_text(encoding="utf-8-sig").splitlines()[1:]
-    assert len(errors) == round(len(dev) * (1 - float(accuracy)))
+    assert len(errors) == len(dev) - right
 
 
 @pytest.mark.slow
