@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax, mse_loss
 from transformers import get_scheduler, set_seed
 
-from bert_to_bilstm.distillation.labelling import Ensemble, label_transfer_set, neural_teacher, ngram_teacher
+from bert_to_bilstm.distillation.labelling import SHARD, Ensemble, label_transfer_set, neural_teacher, ngram_teacher
 from bert_to_bilstm.distillation.transfer_set import gather_transfer_set, with_masks_as
 from bert_to_bilstm.files import expand
 from bert_to_bilstm.models.bilstm import new_student
@@ -169,12 +169,14 @@ def find_shared_tokens(teacher: Path) -> dict[int, int]:
 def learn(run: Run, data: DatasetDict, knowledge: Dataset, teacher: Path, shared: dict[int, int]) -> None:
     set_seed(SEED)
     tokenizer, labels, valid = load_tokenizer(STUDENT_TOKENIZER), load_labels(), data["valid"]
-    rows = knowledge.with_format("torch")
-    targets = torch.cat([rows["label"][:], rows["hard_label"][:].unsqueeze(1)], dim=1)  # (sentences, classes + 1)
+    targets = torch.empty(len(knowledge), len(labels) + 1)  # the teacher's logits, the hard label
+    for part, rows in zip(targets.split(SHARD), knowledge.with_format("torch").iter(SHARD), strict=True):
+        part[:, :-1], part[:, -1] = rows["label"], rows["hard_label"]
     sentences = knowledge.select_columns("sentence").with_transform(  # not all in memory at a time
         lambda rows: {"sentence": with_masks_as(tokenizer.unk_token, rows["sentence"])}
     )
     train_loader = make_loader(tokenizer, sentences["sentence"], targets, BATCH_SIZE, SEED, EPOCH_SENTENCES)
+    del knowledge, sentences  # mapped into memory
     valid_loader = make_loader(tokenizer, valid["sentence"], valid["label"], BATCH_SIZE)
     model = new_student(tokenizer, labels, load_descriptions(), DROPOUT, POOLING)
     if shared:

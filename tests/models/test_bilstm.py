@@ -1,6 +1,8 @@
 """The student model: its shape, its independence of padding and order, and its life as a transformers checkpoint."""
 
 import json
+import threading
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -76,6 +78,41 @@ def test_loss_is_cross_entropy_and_needs_labels(model):
     output = model(input_ids, labels=labels)
     torch.testing.assert_close(output.loss, torch.nn.functional.cross_entropy(output.logits, labels))
     assert model(input_ids).loss is None
+
+
+@pytest.fixture
+def two_cores() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float32])
+def test_on_two_cores_each_direction_learns_in_a_thread_of_its_own_what_it_learns_on_one(model, precision, two_cores):
+    input_ids, labels = torch.randint(2, 100, (8, 20)), torch.arange(8)
+    threads: list[set[int]] = []
+
+    def gradients(cores: int) -> list[torch.Tensor]:
+        torch.set_num_threads(cores)
+        model.zero_grad()
+        threads.append(set())
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            loss = model(input_ids, labels=labels).loss
+        loss.backward()
+        return [weight.grad.clone() for weight in model.parameters()]
+
+    model.train()
+    for lstm in (model.forward_lstm, model.backward_lstm):
+        lstm.register_forward_hook(lambda *_: threads[-1].add(threading.get_ident()))
+    torch.testing.assert_close(gradients(2), gradients(1))
+    assert [len(used) for used in threads] == [2, 1]
+
+
+def test_on_two_cores_weights_that_are_not_to_learn_stay(model, two_cores):
+    model.train().forward_lstm.requires_grad_(False)
+    model(torch.tensor([[5, 6]]), labels=torch.tensor([3])).loss.backward()
+    assert model.forward_lstm.weight_hh_l0.grad is None and model.backward_lstm.weight_hh_l0.grad.norm() > 0
 
 
 def test_a_checkpoint_of_the_run_loads_here(finished):
