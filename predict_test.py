@@ -281,8 +281,10 @@ def main(arguments: Sequence[str] = ()) -> None:
         print_utf8()
         try:
             predict_lines(cast(BufferedReader, sys.stdin.buffer))
-        except BrokenPipeError:  # the reader has seen enough, as head has
+        except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush, at exit
+            if not isinstance(error, BrokenPipeError):  # there the reader has seen enough, as head has
+                raise SystemExit(f"standard output cannot be written ({error.strerror}).") from None
     else:
         raise SystemExit(
             "python predict_test.py predicts the test sets, python predict_test.py headlines.csv a table, "

@@ -70,7 +70,9 @@ if __name__ == "__main__":
             print(*((label, description, f"{confidence:.4f}") if line.strip() else ("", "", "")), sep="\t", flush=True)
     except UnicodeDecodeError:
         sys.exit("standard input is not UTF-8: convert the text to UTF-8 first.")
-    except BrokenPipeError:  # the reader has seen enough, as head has
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush, at exit
+        if not isinstance(error, BrokenPipeError):  # there the reader has seen enough, as head has
+            sys.exit(f"standard output cannot be written ({error.strerror}).")
     except KeyboardInterrupt:
         sys.exit(1)

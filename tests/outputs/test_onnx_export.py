@@ -5,11 +5,13 @@ import subprocess
 import sys
 import venv
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy
 import onnxruntime
 import pytest
 import torch
+from conftest import ROOT
 from datasets import load_from_disk
 
 from bert_to_bilstm.models.checkpoints import EXPORTED, best_checkpoint, load_classifier
@@ -76,6 +78,16 @@ def test_classify_stops_with_a_sentence_at_other_encodings_and_in_silence_where_
     assert told.returncode == 1
     silent = subprocess.run(f"yes 手机 | {command} | head -n 1", shell=True, capture_output=True)
     assert silent.stdout.count(b"\n") == 1 and not silent.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, a disk that is always full")
+@pytest.mark.parametrize("script", ["model3/best/classify.py", f"{ROOT}/predict_test.py -"])
+def test_where_the_answers_cannot_be_written_a_sentence_says_so(finished_run, script):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, *script.split()]
+        told = subprocess.run(command, input=b"5G\n", cwd=finished_run, stdout=full, stderr=subprocess.PIPE)
+    assert told.returncode == 1
+    assert told.stderr.decode() == "standard output cannot be written (No space left on device).\n"
 
 
 @pytest.mark.slow
