@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from functools import partial
 from io import StringIO
-from itertools import cycle, islice
+from itertools import chain, count, cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,7 @@ STUDENT_HEADLINES, TEACHER_HEADLINES = 10_240, 1024  # classified in large batch
 SCALED_ROWS = 3200  # and 2 and 4 times as many
 MEMORY_ROWS, MEMORY_EPOCHS = 6400, 6
 UNLABELLED_SENTENCES = (100_000, 500_000, 1_000_000)
+NGRAM_ROWS = (50_000, 250_000, 1_000_000)
 EPOCHS_TO_BEST = 2  # trained for real, on all of the data, until dev accuracy is past ARTICLE_BEST; 0: left out
 ARTICLE_BEST, ARTICLE_EPOCHS_TO_BEST = 0.5019, 8  # as published
 
@@ -290,6 +291,27 @@ def memory_and_data() -> list[dict]:
     return [scaling("most memory of stage 4 with so many unlabelled sentences", "MB", UNLABELLED_SENTENCES, most, said)]
 
 
+def learn_ngrams(rows: int) -> tuple[float, float]:
+    """Seconds that the n-gram model takes to learn so many rows, and the most memory, in MB, until then."""
+    train = load_data()["train"]
+    sentences, labels = train["sentence"][:], cycle(train["label"][:])
+    ends = chain.from_iterable(sentences[number:] + sentences[:number] for number in count())
+    new = [f"{start[:10]}{end[10:]}" for start, end in islice(zip(cycle(sentences), ends, strict=False), rows)]
+    started = time.perf_counter()
+    train_ngrams(new, list(islice(labels, rows)), len(load_labels()))
+    return time.perf_counter() - started, memory("VmHWM")
+
+
+def ngrams_and_data() -> list[dict]:
+    """The n-gram model on headlines that begin as one of train and end as another."""
+    seconds, most = zip(*(in_a_child(quietly, learn_ngrams, rows) for rows in NGRAM_ROWS), strict=True)
+    what = "the n-gram model, learning so many rows"
+    return [
+        scaling(f"time of {what}", "s", NGRAM_ROWS, seconds, f"{NGRAM_ROWS[-1] / seconds[-1]:,.0f} rows a second"),
+        scaling(f"most memory of {what}", "MB", NGRAM_ROWS, most, f"{most[-1] - most[0]:+,.0f} MB"),
+    ]
+
+
 def seconds_to_the_articles_best(source: Path) -> list[dict]:
     """Stages 1 and 3 for real, on all of the data, against what the article's settings would take at its loop's rate.
 
@@ -346,6 +368,7 @@ def find_tasks(source: Path) -> list[tuple]:
         (time_and_data, source),
         (memory_over_epochs,),
         (memory_and_data,),
+        (ngrams_and_data,),
         *([(seconds_to_the_articles_best, source)] if EPOCHS_TO_BEST and source.parent == ROOT else []),
     ]
 

@@ -59,7 +59,7 @@ ROWS = [
         taught("teacher-of-4-epochs-42", "knowledge-4-epochs", **FINAL, EPOCHS=15),
         (42,),
     ),
-    Row("distilled from more text", "distill", taught("teacher-0", "knowledge-more", **MORE_TEXT)),
+    Row("distilled from more text", "distill", taught("teacher-0", "knowledge-more", **MORE_TEXT), (0, 1, 2)),
     Row(
         "distilled from more text, final states",
         "distill",
