@@ -7,8 +7,8 @@ Writes  benchmarks/results/ablation.csv, a line a finished run; docs/images/abla
     python -m benchmarks.ablation        from the root of the repository; started again, it goes on where it was stopped
 
 Settings are chosen on the split `held-out`, 5,000 headlines taken out of train; the rows of the split `dev` are trained
-on all of train. What counts is the last epoch. On a CPU each core trains a student of its own, which takes two thirds
-of the time of one after the other on all cores.
+on all of train. What counts is the last epoch. On a CPU each core trains a model of its own, which takes less time
+than one after the other on all cores.
 """
 
 import json

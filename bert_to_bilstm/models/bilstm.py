@@ -2,7 +2,8 @@
 
 The sizes are the article's: 512-wide embeddings, 512 units a direction, 15 classes. The article keeps tanh of the final
 hidden states, as Tang et al. 2019 do (arXiv 1903.12136); what a unit was at most over the tokens (Conneau et al. 2017,
-arXiv 1705.02364) needs less data. This file imports torch and transformers only: every checkpoint carries a copy.
+arXiv 1705.02364) needs less data. The packages that it needs are torch and transformers:
+every checkpoint carries a copy of this file.
 """
 
 from collections.abc import Callable, Sequence

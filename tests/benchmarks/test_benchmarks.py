@@ -233,7 +233,7 @@ def in_this_process(function: Callable, *arguments: object) -> list[dict]:
             finetune_bert: ["BATCH_SIZE"],
             train_bilstm: ["load_data", "EPOCHS", "OUTPUT"],
             loop: ["validate"],
-            distill: [name for name in vars(distill) if name.isupper()],
+            distill: ["load_data", *(name for name in vars(distill) if name.isupper())],
         }.items():
             for name in names:
                 patch.setattr(module, name, getattr(module, name))
