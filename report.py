@@ -54,7 +54,6 @@ MODELS = {
     "student alone": (Path("model2"), "train_bilstm.py"),
     "distilled student": (Path("model3"), "distill.py"),
 }
-BATCH_SIZE = 256
 COST = False  # whether to measure what teacher and distilled student cost: size, speed on the CPU (minutes)
 KNOWLEDGE = Path("knowledge")  # of stage 4
 OUTPUT = Path("report")
@@ -113,8 +112,7 @@ def predict(
         say(f"reading {sum(len(data[split]) for split in ('valid', 'train')):,} sentences with {checkpoint} ...")
         model, tokenizer = load_classifier(checkpoint, labels)
         logits[name] = {
-            split: predict_logits(model, tokenizer, data[split]["sentence"][:], BATCH_SIZE)
-            for split in ("valid", "train")
+            split: predict_logits(model, tokenizer, data[split]["sentence"][:]) for split in ("valid", "train")
         }
         if name == "teacher" and (weight := ngram_weight(checkpoint)):
             pair = [(weight, logits["n-gram model"]), (1 - weight, logits["teacher"])]
@@ -194,9 +192,7 @@ def explain(checkpoint: Path, sentences: list[str]) -> list[str]:
     """What carried the answers to the first EXPLAINED sentences."""
     model, tokenizer = load_classifier(checkpoint)
     say(f"asking {checkpoint} what carried its answers to {min(EXPLAINED, len(sentences)):,} sentences ...")
-    told = carried_by(
-        partial(predict_probabilities, model, tokenizer, batch_size=BATCH_SIZE), tokenizer, sentences[:EXPLAINED]
-    )
+    told = carried_by(partial(predict_probabilities, model, tokenizer), tokenizer, sentences[:EXPLAINED])
     return [*told, *[""] * (len(sentences) - len(told))]
 
 

@@ -11,28 +11,31 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from bert_to_bilstm.models.bilstm import BiLSTMForSequenceClassification
 from bert_to_bilstm.stages import progress
 from bert_to_bilstm.training.batches import make_loader
 from bert_to_bilstm.training.device import make_accelerator, within_memory
 
 BATCH_SIZE = 256
+BERT_ON_CPU = 64  # what a BERT makes of larger batches does not fit into the caches: they take half as long again
 
 
 @within_memory(
     "close what else uses it, or lower BATCH_SIZE (in predict_test.py, bert_to_bilstm/training/prediction.py)"
 )
 def predict_logits(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str], batch_size: int = BATCH_SIZE
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str], batch_size: int = 0
 ) -> Tensor:
     """Logits (sentence, class) in fp32 on the CPU, in the order of `sentences`; batches are grouped by length.
 
-    Several processes share the sentences out; each returns all of the logits. Raises SystemExit where the accelerator's
-    memory is full.
+    `batch_size`: 0 for what suits the model and the device. Several processes share the sentences out; each returns all
+    of the logits. Raises SystemExit where the accelerator's memory is full.
     """
     accelerator = make_accelerator()
-    loader = make_loader(
-        tokenizer, sentences, torch.arange(len(sentences)), batch_size
-    )  # label: the place in the input
+    is_student = isinstance(model, BiLSTMForSequenceClassification)
+    batch_size = batch_size or (BATCH_SIZE if is_student or accelerator.device.type != "cpu" else BERT_ON_CPU)
+    places = torch.arange(len(sentences))  # in the input
+    loader = make_loader(tokenizer, sentences, places, batch_size)
     logits = torch.zeros(len(sentences), int(model.config.num_labels or 0), device=accelerator.device)
     model = model.to(accelerator.device).eval()
     bar = progress(len(sentences), "predicting", "sentences", leave=False, delay=1)
@@ -80,7 +83,7 @@ def for_each(function: Callable[[dict[str, Any]], None], loader: DataLoader, thr
 
 
 def predict_probabilities(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str], batch_size: int = BATCH_SIZE
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str], batch_size: int = 0
 ) -> np.ndarray:
     """What `predict_logits` gives, as probabilities (sentence, class)."""
     return predict_logits(model, tokenizer, sentences, batch_size).softmax(1).numpy()
