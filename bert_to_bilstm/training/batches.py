@@ -107,7 +107,6 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str]) -> tu
 
     In pieces: what the tokenizer returns takes ten times as much memory as the ids.
     """
-    kind = np.int16 if max(tokenizer.get_vocab().values()) < 2**15 else np.int32
     spare = next(
         one for one in (tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) if one is not None
     )
@@ -118,5 +117,6 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str]) -> tu
         encoded = tokenizer(piece, truncation=True, return_attention_mask=False)["input_ids"]
         encoded = [row or [spare] for row in encoded]
         lengths += map(len, encoded)
-        ids.append(np.fromiter(chain.from_iterable(encoded), kind))
-    return torch.from_numpy(np.concatenate([np.empty(0, kind), *ids])), torch.tensor(lengths)
+        wide = np.fromiter(chain.from_iterable(encoded), np.int32)
+        ids.append(wide.astype(np.int16) if wide.max() < 2**15 else wide)
+    return torch.from_numpy(np.concatenate([np.empty(0, np.int16), *ids])), torch.tensor(lengths)
