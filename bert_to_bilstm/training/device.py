@@ -1,11 +1,8 @@
 """The device: which one, whether it is fast at bf16, and its memory."""
 
-import ctypes
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 import psutil
 import torch
@@ -15,21 +12,6 @@ from bert_to_bilstm.files import first_line
 from bert_to_bilstm.stages import on_cpu, say
 
 BUSY = 0.5  # cores that others use, from which on it is told
-
-
-@cache
-def c_library() -> ctypes.CDLL | None:
-    """The C library where it is glibc."""
-    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
-
-
-def release_memory() -> None:
-    """Gives freed memory back to the system, where the C library is glibc.
-
-    Its heap keeps the holes that tensors of ever new shapes leave, and would grow without end on the CPU.
-    """
-    if library := c_library():
-        library.malloc_trim(0)
 
 
 def fast_bf16() -> bool:

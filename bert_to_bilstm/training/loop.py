@@ -17,11 +17,12 @@ from torchmetrics.functional.classification import multiclass_accuracy
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from bert_to_bilstm.memory import release_memory
 from bert_to_bilstm.outputs.model_card import model_card
 from bert_to_bilstm.stages import progress, say, time_left
 from bert_to_bilstm.training.batches import LengthGroupedBatches
 from bert_to_bilstm.training.calibration import best_temperature
-from bert_to_bilstm.training.device import make_accelerator, release_memory, say_if_busy, within_memory
+from bert_to_bilstm.training.device import make_accelerator, say_if_busy, within_memory
 from bert_to_bilstm.training.run import HISTORY_COLUMNS, Run
 
 LOOK_EVERY = 50  # steps between two looks at the loss: reading from the device waits for it
