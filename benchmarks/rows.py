@@ -28,6 +28,7 @@ E5 = {"MODEL_NAME": "../../e5-small-zh", "BATCH_SIZE": 64, "LEARNING_RATE": 1e-4
 FINAL = {"POOLING": "final"}  # the article's
 HEADLINES = {"UNLABELLED": ["../../headlines.txt"]}  # one's own, a line each
 AT_RANDOM = {"NGRAM_WEIGHT": 1.0, "EMBEDDINGS_FROM_TEACHER": False, "EPOCHS": 4}
+LARGEST = AT_RANDOM | {"POOLING": "max"}
 MORE_TEXT = HEADLINES | {"AUGMENTATIONS": 2, "EPOCHS": 20, "EPOCH_SENTENCES": 53_360}
 
 
@@ -68,16 +69,17 @@ ROWS = [
     Row("n-gram baseline", "ngrams", split="held-out"),
     Row("teacher", "finetune_bert", E5, (42,), "held-out"),
     Row("ensemble", "ensemble", {"TEACHERS": ["teacher-42"]}, split="held-out"),
-    Row("student alone", "train_bilstm", FINAL | {"EPOCHS": 5}, split="held-out"),
+    Row("student alone", "train_bilstm", {"EPOCHS": 5}, split="held-out"),
     searched("train alone", "knowledge"),
     searched("of the n-gram model alone", "knowledge-ngrams", NGRAM_WEIGHT=1.0),
     searched("of the teacher alone", "knowledge-teacher", NGRAM_TEACHER=False),
     searched("of the n-gram model alone, from random embeddings", "knowledge-ngrams", **AT_RANDOM),
-    searched("and by the largest values", "knowledge-ngrams", **AT_RANDOM, POOLING="max"),
+    searched("and by the largest values", "knowledge-ngrams", **LARGEST),
+    searched("and temperature 2", "knowledge-ngrams", **LARGEST, TEMPERATURE=2.0),
+    searched("and true labels, weight 0.3", "knowledge-ngrams", **LARGEST, HARD_LABEL_WEIGHT=0.3),
+    searched("and twice the learning rate", "knowledge-ngrams", **LARGEST, LEARNING_RATE=2e-3),
+    searched("and four times the learning rate", "knowledge-ngrams", **LARGEST, LEARNING_RATE=4e-3),
     searched("mean squared error", "knowledge", LOSS="mse"),
-    searched("temperature 2", "knowledge", TEMPERATURE=2.0),
-    searched("true labels, weight 0.3", "knowledge", HARD_LABEL_WEIGHT=0.3),
-    searched("8 epochs", "knowledge", EPOCHS=8),
     searched("and augmentation", "knowledge-augmented", AUGMENTATIONS=1),
     searched("and headlines", "knowledge-headlines", **HEADLINES),
     searched("and both", "knowledge-more", **HEADLINES, AUGMENTATIONS=1),

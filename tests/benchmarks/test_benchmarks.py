@@ -262,7 +262,7 @@ def test_every_line_is_measured_and_told(tmp_path, monkeypatch, capsys):
             "MEMORY_ROWS": 64,
             "MEMORY_EPOCHS": 2,
             "UNLABELLED_SENTENCES": (500, 1000),
-            "NGRAM_ROWS": (300, 600),
+            "TRAIN_ROWS": (300, 600),
             "EPOCHS_TO_BEST": 1,
             "ARTICLE_BEST": 0.0,
             "in_a_child": in_this_process,
@@ -282,5 +282,5 @@ def test_every_line_is_measured_and_told(tmp_path, monkeypatch, capsys):
         if "ratio" in line:
             assert 0 < line["ours"]["min"] <= line["ours"]["median"] <= line["ours"]["max"]
             assert f"{line['ratio']:.2f}×" in printed
-    assert len(result["lines"]) == 28 and "seconds_to_the_articles_best" in printed
+    assert len(result["lines"]) == 30 and "seconds_to_the_articles_best" in printed
     assert result["machine"]["torch"] == torch.__version__
