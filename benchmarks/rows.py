@@ -70,6 +70,9 @@ ROWS = [
     Row("teacher", "finetune_bert", E5, (42,), "held-out"),
     Row("ensemble", "ensemble", {"TEACHERS": ["teacher-42"]}, split="held-out"),
     Row("student alone", "train_bilstm", {"EPOCHS": 5}, split="held-out"),
+    Row(
+        "student alone, twice the learning rate", "train_bilstm", {"EPOCHS": 5, "LEARNING_RATE": 2e-3}, split="held-out"
+    ),
     searched("train alone", "knowledge"),
     searched("of the n-gram model alone", "knowledge-ngrams", NGRAM_WEIGHT=1.0),
     searched("of the teacher alone", "knowledge-teacher", NGRAM_TEACHER=False),

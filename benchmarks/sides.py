@@ -1,6 +1,7 @@
 """The sides that `bench.py` compares: each function makes one, a callable that works for a round and returns its rate.
 
 Rates are in sentences a second. The working directory is one in which `bench.py` has prepared `data/` and the teachers.
+Ours keep freed memory, as everything that imports `bert_to_bilstm` does; the others give it back, as they do elsewhere.
 """
 
 import shutil
@@ -39,6 +40,14 @@ import train_bilstm
 from benchmarks import article
 from bert_to_bilstm.distillation.labelling import Teacher
 from bert_to_bilstm.evaluation.cost import latency
+from bert_to_bilstm.memory import (
+    M_ARENA_MAX,
+    M_MMAP_MAX,
+    M_TRIM_THRESHOLD,
+    c_library,
+    keep_freed_memory,
+    release_memory,
+)
 from bert_to_bilstm.models.bilstm import new_student
 from bert_to_bilstm.models.checkpoints import load_tokenizer
 from bert_to_bilstm.models.pretrained import load_pretrained
@@ -51,6 +60,7 @@ from bert_to_bilstm.training.device import make_accelerator
 from bert_to_bilstm.training.loop import train_epoch
 
 SEED = 42
+M_MMAP_THRESHOLD = -3  # as malloc.h has it
 
 
 def some_rows(rows: int, batch_size: int, out_of: int) -> Dataset:
@@ -67,6 +77,16 @@ def some_rows(rows: int, batch_size: int, out_of: int) -> Dataset:
     places = (numpy.arange(wanted) + 0.5) * len(batches) / wanted
     chosen = numpy.concatenate([batches[int(place)] for place in places])
     return Dataset.from_dict(train[generator.permutation(chosen)])
+
+
+def give_back_freed_memory() -> None:
+    """Undoes `keep_freed_memory`: glibc does again as in any program that has freed a large tensor."""
+    release_memory()
+    if library := c_library():
+        library.mallopt(M_ARENA_MAX, 0)
+        library.mallopt(M_MMAP_MAX, 65_536)
+        library.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # the most to which it rises by itself, and twice as much
+        library.mallopt(M_TRIM_THRESHOLD, 64 * 2**20)
 
 
 def write_teacher(name: str, configuration: dict[str, Any]) -> None:
@@ -111,6 +131,7 @@ def epochs_of_ours(
     epochs = count(1)
 
     def measure() -> float:
+        keep_freed_memory()
         batches.epoch = next(epochs)
         started = time.perf_counter()
         train_epoch(accelerator, model, loader, optimizer, schedule, loss, max_grad_norm, tqdm(disable=True))
@@ -123,6 +144,7 @@ def steps_of_the_articles(loop: Iterator[float], steps: int) -> Callable[[], flo
     """One of the article's training loops: a round is so many steps more."""
 
     def measure() -> float:
+        give_back_freed_memory()
         started = time.perf_counter()
         for _ in islice(loop, steps):
             pass
@@ -189,18 +211,32 @@ def trainer_teacher(name: str, rows: Dataset) -> Callable[[], float]:
         data_collator=DataCollatorWithPadding(tokenizer),
     )
     trainer.remove_callback(PrinterCallback)
-    return lambda: trainer.train().metrics["train_samples_per_second"]
+
+    def measure() -> float:
+        give_back_freed_memory()
+        return trainer.train().metrics["train_samples_per_second"]
+
+    return measure
 
 
 def our_labelling(teacher: Teacher, sentences: list[str]) -> Callable[[], float]:
-    return lambda: rate_of(lambda: teacher(sentences))
+    def measure() -> float:
+        keep_freed_memory()
+        return rate_of(lambda: teacher(sentences))
+
+    return measure
 
 
 def article_labelling(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str]
 ) -> Callable[[], float]:
     device = make_accelerator().device
-    return lambda: rate_of(lambda: torch.cat(list(article.label(model, tokenizer, sentences, device))))
+
+    def measure() -> float:
+        give_back_freed_memory()
+        return rate_of(lambda: torch.cat(list(article.label(model, tokenizer, sentences, device))))
+
+    return measure
 
 
 def rate_of(predict: Callable[[], torch.Tensor]) -> float:
