@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from safetensors.torch import save_file
-from transformers import BertConfig, BertForPreTraining, BertTokenizer
+from transformers import BertConfig, BertForPreTraining, BertTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import distill
 import finetune_bert
@@ -18,6 +18,9 @@ import predict_test
 import prepare_data
 import report
 import train_bilstm
+from bert_to_bilstm.models.checkpoints import load_classifier
+from bert_to_bilstm.stages import on_cpu
+from bert_to_bilstm.text.dataset import load_labels
 
 CLASSES = {"100": "news_story", "103": "news_sports", "109": "news_tech"}
 WORDS = {
@@ -111,6 +114,14 @@ def write_bert(folder: Path, vocabulary: list[str]) -> None:
     }.items():
         folder.joinpath(name).write_text(json.dumps(settings, indent=2), encoding="utf-8")
     folder.joinpath("vocab.txt").write_text("".join(token + "\n" for token in vocabulary), encoding="utf-8")
+
+
+def load_as_trained(checkpoint: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """On a CPU a BERT is trained with another attention than it predicts with, which in bf16 decides near ties."""
+    model, tokenizer = load_classifier(checkpoint, load_labels())
+    if on_cpu():
+        model.set_attn_implementation("eager")
+    return model, tokenizer
 
 
 def run_stages() -> None:

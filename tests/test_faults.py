@@ -119,7 +119,7 @@ def test_a_disk_without_room_for_one_more_file_wherever_it_ends(stage, undisturb
     expected = undisturbed(stage, disk)
     used = os.statvfs(disk)
     files, sentences = used.f_files - used.f_ffree, 0
-    for more in (0, 1, 4, 10, 20, 30, 50, 100):
+    for more in (0, 1, 2, 4, 10, 20, 30, 50, 100):
         remount(disk, f"nr_inodes={files + more}")
         before = whole(disk)
         status, line = run(stage, disk)

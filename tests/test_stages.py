@@ -8,6 +8,7 @@ import pandas
 import pytest
 import torch
 from datasets import load_from_disk
+from small_set import load_as_trained
 
 import distill
 import finetune_bert
@@ -27,7 +28,7 @@ def test_every_checkpoint_reloaded_gives_the_accuracy_in_its_name(finished, dire
     checkpoints = sorted(Path(directory).glob("*-*"))
     assert len(checkpoints) == len(pandas.read_csv(f"{directory}/history.csv"))
     for checkpoint in checkpoints:
-        model, tokenizer = load_classifier(checkpoint, load_labels())
+        model, tokenizer = load_as_trained(checkpoint)
         predicted = predict_logits(model, tokenizer, valid["sentence"][:]).argmax(1)
         accuracy = (predicted == torch.tensor(valid["label"][:])).float().mean().item()
         assert f"{accuracy:.4f}" == checkpoint.name.split("-")[1]

@@ -11,9 +11,9 @@ import pytest
 import torch
 from conftest import ROOT, Child
 from datasets import load_from_disk
+from small_set import load_as_trained
 
-from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
-from bert_to_bilstm.text.dataset import load_labels
+from bert_to_bilstm.models.checkpoints import best_checkpoint
 from bert_to_bilstm.training.prediction import predict_logits
 
 CONSTANTS = {
@@ -62,7 +62,7 @@ def test_one_process_agrees_with_the_accuracy_that_three_found(three_processes, 
     monkeypatch.chdir(three_processes[0])
     valid = load_from_disk("data")["valid"]
     checkpoint = best_checkpoint(Path(stage), "")
-    model, tokenizer = load_classifier(checkpoint, load_labels())
+    model, tokenizer = load_as_trained(checkpoint)
     predicted = predict_logits(model, tokenizer, valid["sentence"][:]).argmax(1)
     accuracy = (predicted == torch.tensor(valid["label"][:])).float().mean().item()
     assert f"{accuracy:.4f}" == checkpoint.name.split("-")[1]
