@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
@@ -25,7 +26,10 @@ class Stopped(SystemExit):
     """SIGINT (ctrl-C) or SIGTERM came; its code is the exit status."""
 
 
-def stop(number: int, _frame: FrameType | None) -> NoReturn:
+def stop(process: int, number: int, _frame: FrameType | None) -> NoReturn:
+    """Ends the block of `stage` in the process that it is in."""
+    if os.getpid() != process:  # forked a moment ago, and has not come to leave signals to its parent
+        os._exit(128 + number)
     raise Stopped(1 if number == signal.SIGINT else 128 + number)
 
 
@@ -72,7 +76,7 @@ def stage(*outputs: Path, then: str = "") -> Iterator[None]:
     if "ACCELERATE_MIXED_PRECISION" in os.environ and "RANK" not in os.environ:
         print("accelerate launch started one process; for several give it --multi_gpu, without GPUs too.")
     quiet_libraries()
-    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, partial(stop, os.getpid())) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with ExitStack() as claims:
             for path in outputs:

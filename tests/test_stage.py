@@ -22,6 +22,17 @@ def test_a_signal_ends_the_stage_with_a_sentence(scratch, capsys, number, status
     assert signal.getsignal(number) == before and not list(scratch.iterdir())
 
 
+def test_a_signal_to_a_process_that_was_just_forked_ends_it_in_silence(scratch):
+    with stage(scratch / "out"):
+        child = os.fork()
+        if child == 0:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + signal.SIGTERM
+
+
 def test_only_the_first_of_several_processes_locks_and_tells(scratch, capsys, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     with claim(scratch / "out"), pytest.raises(SystemExit), stage(scratch / "out"):
