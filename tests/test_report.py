@@ -17,7 +17,7 @@ from PIL import Image
 
 import report
 from bert_to_bilstm.evaluation import cost
-from bert_to_bilstm.evaluation.comparison import coverage, reliability
+from bert_to_bilstm.evaluation.comparison import coverage, per_class, reliability
 from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
 from bert_to_bilstm.outputs import plots
 from bert_to_bilstm.outputs.plots import draw_confusion_matrix, draw_history, drawable
@@ -84,9 +84,24 @@ def test_per_class_scores_are_counted_on_dev(predicted):
             assert row["support"] == (truth == number).sum() == 20
             assert row["recall"] == pytest.approx(right / 20, abs=1e-4)
             taken = (predicted[name] == number).sum().item()
-            assert row["precision"] == pytest.approx(right / taken if taken else 0, abs=1e-4)
+            assert row["precision"] == pytest.approx(right / taken if taken else math.nan, abs=1e-4, nan_ok=True)
             assert row["f1"] == pytest.approx(2 * right / (20 + taken), abs=1e-4)
     assert table.loc[("teacher", "109"), "label_desc"] == "news_tech"
+
+
+def test_scores_of_what_there_is_nothing_to_count_of_are_missing():
+    truth, answers = torch.tensor([0, 0, 1]), torch.tensor([0, 3, 0])
+    logits = {"student": {"valid": torch.nn.functional.one_hot(answers, 5).float()}}
+    table = per_class(logits, truth, dict(enumerate("abcde")), {}).set_index("label")
+    assert table["precision"].to_dict() == pytest.approx(
+        {"a": 1 / 2, "b": math.nan, "c": math.nan, "d": 0, "e": math.nan}, nan_ok=True
+    )
+    assert table["recall"].to_dict() == pytest.approx(
+        {"a": 1 / 2, "b": 0, "c": math.nan, "d": math.nan, "e": math.nan}, nan_ok=True
+    )
+    assert table["f1"].to_dict() == pytest.approx(
+        {"a": 1 / 2, "b": 0, "c": math.nan, "d": 0, "e": math.nan}, nan_ok=True
+    )
 
 
 def test_errors_are_the_students_with_both_models_answers(predicted):

@@ -69,18 +69,26 @@ def accuracy_by_epoch(checkpoints: dict[str, Path]) -> pandas.DataFrame:
 def per_class(
     logits: dict[str, dict[str, Tensor]], truth: Tensor, labels: dict[int, str], descriptions: dict[str, str]
 ) -> pandas.DataFrame:
-    """A row a model and class: precision, recall and F1 on dev, and `support`, the sentences of the class in dev."""
+    """A row a model and class: precision, recall and F1 on dev, and `support`, the sentences of the class in dev.
+
+    A score is missing where nothing is to be counted: precision of a class that is never answered, recall of one that
+    dev does not hold, F1 where both is so.
+    """
     functions = {"precision": multiclass_precision, "recall": multiclass_recall, "f1": multiclass_f1_score}
     classes = pandas.DataFrame({"label": labels.values()})
     classes["label_desc"] = classes["label"].map(descriptions)
+    support = truth.bincount(minlength=len(labels)).numpy()
     tables = []
     for name, splits in logits.items():
+        answered = splits["valid"].argmax(1).bincount(minlength=len(labels)).numpy()
         scores = {
             score: function(splits["valid"], truth, num_classes=len(labels), average="none").numpy()
             for score, function in functions.items()
         }
-        support = truth.bincount(minlength=len(labels)).numpy()
-        tables.append(classes.assign(**scores, support=support).assign(model=name))
+        table = classes.assign(**scores, support=support, model=name)
+        for score, counted in {"precision": answered, "recall": support, "f1": answered + support}.items():
+            table[score] = table[score].where(counted > 0)
+        tables.append(table)
     return pandas.concat(tables).set_index("model")
 
 
