@@ -31,7 +31,7 @@ from bert_to_bilstm.training.losses import LabelLoss
 from bert_to_bilstm.training.run import Run
 
 BATCH_SIZE = 128  # of all processes together; article: 16
-LEARNING_RATE = 1e-3  # peak; article: 1e-4
+LEARNING_RATE = 2e-3  # peak; article: 1e-4
 SCHEDULE = "cosine"  # to 0 at the last step; or "linear", "constant" or, as the article, "constant_with_warmup"
 WARMUP_RATIO = 0.05  # of all steps, from 0; article: 1,000 steps, from 0.3 of the rate
 WEIGHT_DECAY = 0.01  # of AdamW

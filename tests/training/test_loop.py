@@ -121,7 +121,7 @@ def test_other_settings_stop_with_what_differs_and_the_command(prepared, setting
     settings(LEARNING_RATE=5e-4)
     with pytest.raises(SystemExit) as stop:
         train_bilstm.main()
-    assert "LEARNING_RATE 0.001 → 0.0005" in stop.value.code
+    assert "LEARNING_RATE 0.002 → 0.0005" in stop.value.code
     assert "mv model2 model2-2" in stop.value.code
 
 
