@@ -26,7 +26,7 @@ class Row:
 
 E5 = {"MODEL_NAME": "../../e5-small-zh", "BATCH_SIZE": 64, "LEARNING_RATE": 1e-4, "EPOCHS": 3}
 SLOW = {"LEARNING_RATE": 1e-3}  # half of the students' default
-FINAL = SLOW | {"POOLING": "final"}  # the article's pooling
+FINAL = SLOW | {"POOLING": "final"}  # at that rate, the article's pooling
 HEADLINES = {"UNLABELLED": ["../../headlines.txt"]}  # one's own, a line each
 AT_RANDOM = {"NGRAM_WEIGHT": 1.0, "EMBEDDINGS_FROM_TEACHER": False, "EPOCHS": 4}
 LARGEST = AT_RANDOM | {"POOLING": "max"}

@@ -6,14 +6,13 @@ from pathlib import Path
 import pandas
 import torch
 from datasets import DatasetDict
+from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
     multiclass_calibration_error,
     multiclass_confusion_matrix,
     multiclass_f1_score,
-    multiclass_precision,
-    multiclass_recall,
 )
 
 from bert_to_bilstm.training.run import read_history
@@ -74,21 +73,14 @@ def per_class(
     A score is missing where nothing is to be counted: precision of a class that is never answered, recall of one that
     dev does not hold, F1 where both is so.
     """
-    functions = {"precision": multiclass_precision, "recall": multiclass_recall, "f1": multiclass_f1_score}
     classes = pandas.DataFrame({"label": labels.values()})
     classes["label_desc"] = classes["label"].map(descriptions)
-    support = truth.bincount(minlength=len(labels)).numpy()
     tables = []
     for name, splits in logits.items():
-        answered = splits["valid"].argmax(1).bincount(minlength=len(labels)).numpy()
-        scores = {
-            score: function(splits["valid"], truth, num_classes=len(labels), average="none").numpy()
-            for score, function in functions.items()
-        }
-        table = classes.assign(**scores, support=support, model=name)
-        for score, counted in {"precision": answered, "recall": support, "f1": answered + support}.items():
-            table[score] = table[score].where(counted > 0)
-        tables.append(table)
+        precision, recall, f1, support = precision_recall_fscore_support(
+            truth, splits["valid"].argmax(1), labels=range(len(labels)), zero_division=nan
+        )
+        tables.append(classes.assign(precision=precision, recall=recall, f1=f1, support=support, model=name))
     return pandas.concat(tables).set_index("model")
 
 
