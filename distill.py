@@ -97,7 +97,7 @@ def origin_of_knowledge(data: DatasetDict, teachers: list[Path]) -> dict[str, ob
     """What tells one knowledge/ from another. Raises SystemExit where a file in UNLABELLED cannot be read."""
     augmentation = {"tries": AUGMENTATIONS, "seed": AUGMENTATION_SEED} | probabilities(teachers)
     return {
-        "teachers": {str(teacher): model_fingerprint(teacher) for teacher in teachers},
+        "teachers": sorted([str(teacher), model_fingerprint(teacher)] for teacher in teachers),  # one may count twice
         "ngrams": NGRAM_WEIGHT if NGRAM_TEACHER else None,
         "ngrams_class_weights": CLASS_WEIGHTS if NGRAM_TEACHER else None,
         **{name: digest for name, digest in digests(data).items() if name in ("data", "char_table")},

@@ -39,7 +39,7 @@ from bert_to_bilstm.evaluation.explanation import carried_by
 from bert_to_bilstm.evaluation.suspicious import suspicious
 from bert_to_bilstm.files import read_json, refuse_in_the_way
 from bert_to_bilstm.models.checkpoints import load_classifier, model_fingerprint
-from bert_to_bilstm.models.ngrams import NgramClassifier, fitted_and_unseen, load_ngrams, train_ngrams
+from bert_to_bilstm.models.ngrams import NgramClassifier, fitted_and_unseen, load_ngrams, mixed, train_ngrams
 from bert_to_bilstm.outputs.page import Page, write_page
 from bert_to_bilstm.outputs.plots import WITHOUT_EPOCHS, draw_comparison, draw_confusion_matrix
 from bert_to_bilstm.outputs.spreadsheet import write_table
@@ -47,7 +47,7 @@ from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import is_first_process, say, stage
 from bert_to_bilstm.text.dataset import digests, load_data, load_descriptions, load_labels
 from bert_to_bilstm.training.prediction import predict_logits, predict_probabilities
-from bert_to_bilstm.training.run import trained_checkpoint
+from bert_to_bilstm.training.run import recorded_settings, trained_checkpoint
 
 MODELS = {
     "teacher": (Path("model1"), "finetune_bert.py"),
@@ -77,31 +77,30 @@ def find_checkpoints(data: DatasetDict) -> dict[str, Path]:
     return found
 
 
-def find_ngrams(data: DatasetDict) -> NgramClassifier:
-    """The n-gram model in KNOWLEDGE, if it is there and was trained on `data`, or one trained here, in seconds."""
+def find_ngrams(data: DatasetDict) -> tuple[NgramClassifier, str | None]:
+    """The n-gram model in KNOWLEDGE and its class weights, if it was trained on `data`, or one trained here, in seconds."""
     origin = read_json(KNOWLEDGE / "origin.json")
     if isinstance(origin, dict) and origin.get("data") == digests(data)["data"] and origin.get("ngrams"):
-        return load_ngrams(KNOWLEDGE / NGRAMS)
+        return load_ngrams(KNOWLEDGE / NGRAMS), origin.get("ngrams_class_weights")
     say("training an n-gram model to compare with ...")
-    return train_ngrams(data["train"]["sentence"][:], data["train"]["label"][:], len(load_labels()))
+    return train_ngrams(data["train"]["sentence"][:], data["train"]["label"][:], len(load_labels())), None
 
 
 def ngram_weight(teacher: Path) -> float:
     """The n-gram model's weight in what taught the distilled student, where that was these two and no others, or 0."""
-    origin = read_json(KNOWLEDGE / "origin.json")
-    teachers = origin.get("teachers") if isinstance(origin, dict) else None
-    if not isinstance(teachers, dict) or list(teachers.values()) != [model_fingerprint(teacher)]:
-        return 0
-    return origin.get("ngrams") or 0
+    settings = recorded_settings(MODELS["distilled student"][0]) or {}
+    taught_by = [fingerprint for _, fingerprint in settings.get("teachers") or []]
+    return (settings.get("ngrams") or 0) if taught_by == [model_fingerprint(teacher)] else 0
 
 
 def predict(
-    checkpoints: dict[str, Path], ngrams: NgramClassifier, data: DatasetDict, labels: dict[int, str]
+    checkpoints: dict[str, Path], ngrams: NgramClassifier, unseen: Tensor, data: DatasetDict, labels: dict[int, str]
 ) -> dict[str, dict[str, Tensor]]:
     """Model → split (valid, train) → logits (sentence, class).
 
     The first two are what a model has to beat: always the most frequent class, and the linear model of n-grams.
-    "ensemble": this and the teacher, as they taught the distilled student together.
+    "ensemble": this and the teacher, as they taught the distilled student together; `unseen`: what n-gram models say of
+    train sentences that they have not seen.
     """
     frequencies = torch.tensor(data["train"]["label"][:]).bincount(minlength=len(labels)).float()
     logits = {
@@ -115,9 +114,10 @@ def predict(
             split: predict_logits(model, tokenizer, data[split]["sentence"][:]) for split in ("valid", "train")
         }
         if name == "teacher" and (weight := ngram_weight(checkpoint)):
-            pair = [(weight, logits["n-gram model"]), (1 - weight, logits["teacher"])]
+            linear = logits["n-gram model"] | {"train": mixed(logits["n-gram model"]["train"], unseen)}
             logits["ensemble"] = {
-                split: weighted_mean([(share, splits[split]) for share, splits in pair]) for split in ("valid", "train")
+                split: weighted_mean([(weight, linear[split]), (1 - weight, logits["teacher"][split])])
+                for split in ("valid", "train")
             }
     return logits
 
@@ -126,8 +126,11 @@ def compare_models() -> None:
     data, labels, descriptions = load_data(), load_labels(), load_descriptions()
     checkpoints = find_checkpoints(data)
     refuse_in_the_way([OUTPUT / name for name in WRITTEN], [OUTPUT])
-    ngrams = find_ngrams(data)
-    logits = predict(checkpoints, ngrams, data, labels)
+    ngrams, class_weights = find_ngrams(data)
+    train = data["train"]
+    say(f"asking n-gram models of the {len(train):,} train sentences that they have not seen ...")
+    _, unseen = fitted_and_unseen(ngrams, train["sentence"][:], train["label"][:], class_weights)
+    logits = predict(checkpoints, ngrams, unseen, data, labels)
     table = compare(checkpoints, logits, data, len(labels))
     say(table.to_string(float_format="{:.4f}".format))
     say("new: dev rows whose sentence is not in train")
@@ -142,9 +145,6 @@ def compare_models() -> None:
     by_epoch = accuracy_by_epoch(checkpoints)
     for place, name in enumerate(constant):
         by_epoch.insert(place, name, table.loc[name, "dev accuracy"])
-    train = data["train"]
-    say(f"looking for wrong labels among the {len(train):,} train sentences ...")
-    _, unseen = fitted_and_unseen(ngrams, train["sentence"][:], train["label"][:])
     teacher = logits["teacher"]["train"] if "teacher" in logits else None
     page = Page(
         shown=shown,

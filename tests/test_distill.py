@@ -219,3 +219,18 @@ def test_every_teacher_reads_masks_in_its_own_way_and_who_cannot_gets_none(small
     sentences = load_from_disk(str(small_distill / "knowledge"))["sentence"][:]
     assert not any("[MASK]" in sentence for sentence in sentences)
     assert with_masks_as("<mask>", ["[MASK]天"]) == ["<mask>天"]  # as RoBERTa reads it
+
+
+def test_a_teacher_named_twice_counts_twice(small_distill, monkeypatch, capsys):
+    """Also where knowledge/ holds what the same teachers have said, each counted once."""
+    first, second = map(str, sorted(Path("model1").glob("*-*"))[:2])
+    monkeypatch.setattr(distill, "TEACHERS", [first, second])
+    distill.main()
+    monkeypatch.setattr(distill, "TEACHERS", [first, first, second])
+    monkeypatch.setattr(distill, "OUTPUT", small_distill / "another")
+    distill.main()
+    knowledge = load_from_disk(str(small_distill / "knowledge"))
+    one, two = (
+        neural_teacher(Path(path), load_labels())(knowledge["sentence"][:]).log_softmax(1) for path in (first, second)
+    )
+    torch.testing.assert_close(torch.tensor(knowledge["label"][:]), (2 * one + two) / 3)

@@ -19,6 +19,7 @@ import report
 from bert_to_bilstm.evaluation import cost
 from bert_to_bilstm.evaluation.comparison import coverage, per_class, reliability
 from bert_to_bilstm.models.checkpoints import best_checkpoint, load_classifier
+from bert_to_bilstm.models.ngrams import fitted_and_unseen
 from bert_to_bilstm.outputs import plots
 from bert_to_bilstm.outputs.plots import draw_confusion_matrix, draw_history, drawable
 from bert_to_bilstm.text.dataset import load_labels
@@ -189,22 +190,34 @@ def test_the_ensemble_is_what_taught_the_student(finished, tmp_path, monkeypatch
     """The weighted mean of the log-probabilities of teacher and n-gram model; no row where others taught."""
     valid = load_from_disk("data")["valid"]
     model, tokenizer = load_classifier(best_checkpoint(Path("model1"), ""))
-    ngrams = report.find_ngrams(load_from_disk("data"))
+    ngrams, _ = report.find_ngrams(load_from_disk("data"))
     origin = json.loads(Path("knowledge/origin.json").read_text(encoding="utf-8"))
     mean = predict_logits(model, tokenizer, valid["sentence"][:]).log_softmax(1) * (1 - origin["ngrams"])
     mean += ngrams.predict_logits(valid["sentence"][:]) * origin["ngrams"]
     expected = (mean.argmax(1) == torch.tensor(valid["label"][:])).double().mean().item()
 
     monkeypatch.chdir(tmp_path)
-    for name in ("data", "model1", "model3"):
+    for name in ("data", "model1", "knowledge"):
         (tmp_path / name).symlink_to(finished / name)
-    shutil.copytree(finished / "knowledge", tmp_path / "knowledge")
+    shutil.copytree(finished / "model3", tmp_path / "model3")
     report.main()
     assert read("comparison.csv")["ensemble"].tolist() == pytest.approx([expected] * 8, abs=1e-4)
-    origin["teachers"]["another"] = "0123456789abcdef"
-    Path("knowledge/origin.json").write_text(json.dumps(origin), encoding="utf-8")
+    run = json.loads(Path("model3/run.json").read_text(encoding="utf-8"))
+    run["settings"]["teachers"].append(["another", "0123456789abcdef"])
+    Path("model3/run.json").write_text(json.dumps(run), encoding="utf-8")
     report.main()
     assert list(read("comparison.csv")) == ["epoch", "n-gram model", "teacher", "distilled student"]
+
+
+def test_of_train_the_ensemble_says_what_the_student_was_taught(finished):
+    data, labels = load_from_disk("data"), load_labels()
+    ngrams, class_weights = report.find_ngrams(data)
+    train = data["train"]
+    _, unseen = fitted_and_unseen(ngrams, train["sentence"][:], train["label"][:], class_weights)
+    logits = report.predict({"teacher": best_checkpoint(Path("model1"), "")}, ngrams, unseen, data, labels)
+    taught = {row["sentence"]: row["label"] for row in load_from_disk("knowledge") if row["source"] == "train"}
+    expected = torch.tensor([taught[sentence] for sentence in train["sentence"]])
+    torch.testing.assert_close(logits["ensemble"]["train"], expected, atol=5e-2, rtol=5e-2)  # bf16
 
 
 def test_reliability_counts_answers_by_confidence():

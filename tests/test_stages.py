@@ -56,7 +56,8 @@ def test_knowledge_is_what_bert_and_the_n_gram_model_say_in_the_order_of_train(f
         bert = model(**tokenizer(row["sentence"], return_tensors="pt")).logits.log_softmax(1)[0]
         linear = 2 * torch.tensor(row["label"]) - bert  # half of the mean is the n-gram model's log-probabilities
         assert linear.exp().sum().item() == pytest.approx(1, abs=0.1)  # bf16
-    assert json.loads(Path("knowledge/origin.json").read_text())["teachers"].keys() == {str(best)}
+    [[teacher, _]] = json.loads(Path("knowledge/origin.json").read_text())["teachers"]
+    assert teacher == str(best)
 
 
 def test_predictions_are_in_clues_form(finished):
@@ -87,12 +88,29 @@ def test_the_teacher_can_predict_too(finished, monkeypatch, tmp_path, capsys):
     assert len((tmp_path / "teacher.json").read_text().splitlines()) == 30
 
 
-def test_rerunning_trains_nothing(finished, capsys):
+def test_rerunning_trains_nothing_and_removes_nothing(finished, monkeypatch, capsys):
+    monkeypatch.setattr(train_bilstm, "KEEP_CHECKPOINTS", 1)
     before = {path: path.stat().st_mtime_ns for path in finished.glob("model*/**/*")}
     for stage in (finetune_bert, train_bilstm, distill):
         stage.main()
     assert capsys.readouterr().out.count("is finished with these settings and this data; nothing to do.") == 3
     assert {path: path.stat().st_mtime_ns for path in finished.glob("model*/**/*")} == before
+
+
+@pytest.mark.parametrize("lost", ["history.csv", "state-1"])
+def test_checkpoints_are_not_trained_over_where_what_tells_how_far_they_came_is_gone(
+    finished, monkeypatch, tmp_path, lost
+):
+    monkeypatch.setattr(train_bilstm, "OUTPUT", Path(shutil.copytree("model2", tmp_path / "model2", symlinks=True)))
+    if lost == "history.csv":  # of a run that has ended
+        (tmp_path / "model2/history.csv").unlink()
+    else:  # of one that was stopped after its first epoch
+        lines = (tmp_path / "model2/history.csv").read_text().splitlines(keepends=True)
+        (tmp_path / "model2/history.csv").write_text("".join(lines[:2]))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit, match=r"nor a state-\*/ to go on from: put them back, or move it away \(mv "):
+        train_bilstm.main()
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_knowledge_is_reused_for_another_student_and_made_anew_for_another_teacher(
@@ -110,7 +128,8 @@ def test_knowledge_is_reused_for_another_student_and_made_anew_for_another_teach
     shutil.copytree("knowledge", tmp_path / "knowledge")
     distill.main()
     assert "is of other teachers or other sentences: labelling anew." in capsys.readouterr().out
-    assert json.loads((tmp_path / "knowledge/origin.json").read_text())["teachers"].keys() == {other}
+    [[teacher, _]] = json.loads((tmp_path / "knowledge/origin.json").read_text())["teachers"]
+    assert teacher == other
 
 
 def test_unreachable_hub_says_how_to_get_the_teacher(small_tnews, monkeypatch):

@@ -98,17 +98,24 @@ def train_logits(
 ) -> Tensor:
     """What the model has to say of the sentences on which it was trained: log-probabilities (sentence, class).
 
-    Of these it is far too sure. FITTED_WEIGHT of them is what it says, the rest what another says that was trained on
-    four other fifths of the sentences; one that stands there twice is in one fifth.
+    Of these it is far too sure: see `mixed`.
     """
-    fitted, unseen = fitted_and_unseen(model, sentences, labels, class_weights)
+    return mixed(*fitted_and_unseen(model, sentences, labels, class_weights))
+
+
+def mixed(fitted: Tensor, unseen: Tensor) -> Tensor:
+    """FITTED_WEIGHT of what the model says of its train sentences, the rest of what those say that have not seen them:
+    log-probabilities (sentence, class)."""
     return (FITTED_WEIGHT * fitted + (1 - FITTED_WEIGHT) * unseen).log_softmax(1)
 
 
 def fitted_and_unseen(
     model: NgramClassifier, sentences: list[str], labels: list[int], class_weights: str | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Log-probabilities (sentence, class) of the train sentences, by the model and by those that have not seen them."""
+    """Log-probabilities (sentence, class) of the train sentences, by the model and by those that have not seen them.
+
+    The latter are trained on four other fifths of the sentences; one that stands there twice is in one fifth.
+    """
     read = with_bar(sentences, "n-gram model, reading", "sentences")
     rows, truth = features(model.vectorizers, read), np.array(labels)
     fitted = log_probabilities(rows, model.weights, model.bias)

@@ -83,10 +83,15 @@ class Run:
             raise SystemExit(
                 f"{self.directory}/ was trained with other settings or data ({changes}): move it away ({move})."
             )
-        if len(read_history(self.directory)) < self.epochs:
+        if (done := len(read_history(self.directory))) < self.epochs:
+            # The first epoch's checkpoint is there before its state; a later one has that of the epoch before.
+            if not saved_states(self.directory) and (done or any(epoch > 1 for epoch, _, _ in checkpoints(self.directory))):
+                raise SystemExit(
+                    f"{self.directory}/ has checkpoints, but neither a history.csv of all {self.epochs} epochs nor a "
+                    f"state-*/ to go on from: put them back, or move it away ({move}) to train anew."
+                )
             return False
-        self.remove_checkpoints()  # this and the rest: of a run that was killed just before it did so
-        if not self.can_be_extended:
+        if not self.can_be_extended:  # this and the rest: of a run that was killed just before it did so
             remove_states(self.directory)
         self.link_best()
         say(f"{self.directory}/ is finished with these settings and this data; nothing to do.")
@@ -143,8 +148,8 @@ class Run:
     ) -> None:
         """Writes the checkpoint, the `state` that `resume` needs, history.png, then history.csv.
 
-        In this order a run that is killed anywhere can go on; older states are removed last, and the last one where the
-        run is finished.
+        In this order a run that is killed anywhere can go on: checkpoints that do not stay are removed before, older
+        states after it is known to have come so far, and the last one where the run is finished.
         """
         epoch, accuracy = history[-1]["epoch"], history[-1]["valid_accuracy"]
         checkpoint_name = f"{epoch}-{accuracy}"
@@ -157,6 +162,7 @@ class Run:
         for number, _, path in checkpoints(self.directory):  # of this epoch, trained before and rounded otherwise
             if number == int(epoch) and path.name != checkpoint_name:
                 remove_files(path, CHECKPOINT_FILES)
+        self.remove_checkpoints()
         finished = len(history) == self.epochs and not self.can_be_extended
         if not finished:
             with new_directory(self.directory / f"state-{epoch}") as target:
@@ -164,7 +170,6 @@ class Run:
                     torch.save(state, file)
         self.write_history(history)
         remove_states(self.directory, "" if finished else f"state-{epoch}")
-        self.remove_checkpoints()
 
     def write_history(self, history: list[dict]) -> None:
         """Writes history.png, then history.csv."""

@@ -21,6 +21,14 @@ def test_the_temperature_undoes_what_made_the_model_too_sure(too_sure):
     assert best_temperature(too_sure * logits, labels) == pytest.approx(too_sure, rel=0.05)
 
 
+@pytest.mark.parametrize(("sentences", "classes"), [(20, 2), (50, 6), (200, 15), (2000, 200)])
+def test_few_sentences_of_many_classes_leave_what_is_true_as_it_is(sentences, classes):
+    torch.manual_seed(0)
+    drawn = [4 * torch.randn(sentences, classes) for _ in range(20)]
+    found = [best_temperature(logits, logits.softmax(1).multinomial(1).squeeze(1)) for logits in drawn]
+    assert sum(found) / len(found) == pytest.approx(1, abs=0.15)
+
+
 def test_a_few_sentences_that_are_all_right_do_not_make_every_answer_certain():
     logits = torch.eye(3).repeat(3, 1) * 2
     calibrated = logits / best_temperature(logits, torch.arange(3).repeat(3))

@@ -12,6 +12,7 @@ SETTINGS = {
     "finetune_bert.BATCH_SIZE": 32,
     "train_bilstm.EPOCHS": 3,
     "train_bilstm.BATCH_SIZE": 64,
+    "train_bilstm.KEEP_CHECKPOINTS": 1,
     "distill.EPOCHS": 1,
     "distill.BATCH_SIZE": 64,
     "distill.AUGMENTATIONS": 1,
