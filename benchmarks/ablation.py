@@ -39,6 +39,7 @@ from bert_to_bilstm.files import new_directory, write_text
 from bert_to_bilstm.models.checkpoints import checkpoints, load_classifier
 from bert_to_bilstm.models.ngrams import train_ngrams
 from bert_to_bilstm.outputs.plots import draw_ablation
+from bert_to_bilstm.settings import RULES
 from bert_to_bilstm.stages import on_cpu, quiet_libraries, stage
 from bert_to_bilstm.text.dataset import DATA, load_data, load_labels, load_rows
 from bert_to_bilstm.training.prediction import predict_logits
@@ -72,7 +73,7 @@ class Run:
     steps: int
     seconds: float  # of training
     history: str  # the accuracy of each epoch
-    constants: str  # that were set, as JSON
+    constants: str  # of the script that make a run what it is, defaults too, as JSON
     machine: str
     date: str
 
@@ -82,10 +83,15 @@ def last_checkpoint(run: Path) -> str:
     return str(checkpoints(run)[-1][2])
 
 
+def script_of(row: Row) -> str:
+    """Whose constants a row has."""
+    return "distill" if row.script == "ensemble" else row.script
+
+
 def set_constants(row: Row, seed: int) -> ModuleType:
     """The script of a row with the constants of a run, in the folder of its split."""
     os.chdir(WORK / row.split)
-    name = "distill" if row.script == "ensemble" else row.script
+    name = script_of(row)
     own = row.constants | {"SEED": seed, "OUTPUT": Path(row.run(seed))}
     if "TEACHERS" in own:
         own["TEACHERS"] = [last_checkpoint(Path(teacher)) for teacher in own["TEACHERS"]]
@@ -174,17 +180,24 @@ def result(row: Row, seed: int, logits: Tensor, data: DatasetDict, **training: A
 
 
 def as_json(row: Row) -> str:
-    return json.dumps(row.constants, default=str)
+    """The constants that a row's runs have but for the seed, those that it sets and the defaults of its script."""
+    constants = DEFAULTS.get(script_of(row), {}) | row.constants
+    acting = {name for name in constants if name in RULES and RULES[name].acts} - {"SEED"}
+    return json.dumps({name: constants[name] for name in sorted(acting)}, default=str)
 
 
 def read_results() -> list[Run]:
-    """The runs that are finished, of rows that are still as they were."""
+    """The runs that are finished, of rows and defaults that are still as they were; a line names the others."""
     if not RESULTS.exists():
         return []
     table = pandas.read_csv(RESULTS, keep_default_na=False)
-    known = {(row.split, row.name, as_json(row)) for row in ROWS}
+    known = {(row.split, row.name): as_json(row) for row in ROWS}
     runs = [Run(**line) for line in table.to_dict("records")]
-    return [run for run in runs if (run.split, run.row, run.constants) in known]
+    if others := sorted(
+        {f"{run.split}, {run.row}" for run in runs if known.get((run.split, run.row)) != run.constants}
+    ):
+        print(f"{RESULTS}: with other constants than now, left out: {'; '.join(others)}.")
+    return [run for run in runs if known.get((run.split, run.row)) == run.constants]
 
 
 def write_results(runs: list[Run]) -> None:
@@ -196,14 +209,24 @@ def write_results(runs: list[Run]) -> None:
 
 
 def in_parallel(function: Callable, tasks: list[tuple[Row, int]]) -> Iterator[Any]:
-    """What `function` returns for each task, as each is done: WORKERS at a time, or one after the other in here."""
+    """What `function` returns for each task, as each is done: WORKERS at a time, or one after the other in here.
+
+    Raises SystemExit after the last where one of several failed.
+    """
     if WORKERS == 1:
         yield from (function(*task) for task in tasks)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(WORKERS, context, initializer=quiet_libraries, max_tasks_per_child=1) as pool:
+        failed = 0
         for future in as_completed([pool.submit(function, *task) for task in tasks]):
-            yield future.result()
+            if error := future.exception():
+                failed += 1
+                print(f"a run failed ({error!r}); the others go on.", flush=True)
+            else:
+                yield future.result()
+    if failed:
+        raise SystemExit(f"{failed} of {len(tasks)} runs failed, see above; the same command, given again, tries them.")
 
 
 def run_all() -> list[Run]:

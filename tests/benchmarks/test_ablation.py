@@ -67,20 +67,25 @@ def test_every_row_is_trained_and_told(small_ablation, small_rows, capsys):
     assert sum(" ± " in line for line in lines) == 2  # the rows with two seeds
 
 
-def test_finished_runs_are_not_trained_again(small_ablation, small_rows, monkeypatch, capsys):
+@pytest.mark.parametrize("changed", ["row", "default"])
+def test_finished_runs_are_not_trained_again(small_ablation, small_rows, monkeypatch, capsys, changed):
     baseline, teacher, *_ = small_rows
     monkeypatch.setattr(ablation, "ROWS", [baseline, teacher])
     ablation.main()
-    changed = Row("teacher", "finetune_bert", teacher.constants | {"WEIGHT_DECAY": 0.1}, seeds=(1,))
+    if changed == "row":
+        teacher = Row("teacher", "finetune_bert", teacher.constants | {"WEIGHT_DECAY": 0.25}, seeds=(1,))
+    else:
+        monkeypatch.setitem(ablation.DEFAULTS["finetune_bert"], "WEIGHT_DECAY", 0.25)
     trained = small_ablation / "ablation/dev/teacher-1"
     trained.rename(trained.with_name("was-teacher-1"))
-    monkeypatch.setattr(ablation, "ROWS", [baseline, changed])
+    monkeypatch.setattr(ablation, "ROWS", [baseline, teacher])
     capsys.readouterr()
     ablation.main()
     printed = capsys.readouterr().out
+    assert "ablation.csv: with other constants than now, left out: dev, teacher." in printed
     assert "n-gram baseline, seed 0:" not in printed and "teacher, seed 1:" in printed
     after = pandas.read_csv(small_ablation / "ablation.csv")
-    assert len(after) == 2 and after["constants"].str.contains("WEIGHT_DECAY").sum() == 1
+    assert len(after) == 2 and after["constants"].str.contains('"WEIGHT_DECAY": 0.25').sum() == 1
 
 
 @pytest.mark.slow
@@ -88,6 +93,10 @@ def test_several_run_at_a_time_each_in_a_process_of_its_own(monkeypatch):
     monkeypatch.setattr(ablation, "WORKERS", 2)
     processes = set(ablation.in_parallel(os.getpid, [(), ()]))
     assert len(processes) == 2 and os.getpid() not in processes
+    done = ablation.in_parallel(Path.stat, [(Path("missing"),), (Path("."),)])
+    assert next(done).st_size  # what fails keeps nothing back
+    with pytest.raises(SystemExit, match="1 of 2 runs failed"):
+        next(done)
 
 
 def test_held_out_sentences_are_rows_of_train_that_are_not_learnt(small_ablation, monkeypatch):
