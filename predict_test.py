@@ -5,7 +5,8 @@ Writes  tnews11_predict.json (test.json, version 1.1) and tnews10_predict.json (
         {"id": 0, "label": "108"} a line, in the order of the test set, and both in clue_submission.zip
 
     python predict_test.py
-    python predict_test.py headlines.csv            # or .tsv, .xlsx, .jsonl, .txt → headlines.predictions.csv
+    python predict_test.py headlines.csv            # → headlines.predictions.csv
+    python predict_test.py headlines.xlsx           # or .tsv, .jsonl, .txt → headlines.xlsx.predictions.csv
     python predict_test.py - < headlines.txt        # a headline a line → label, description, confidence, by tabs
 """
 
@@ -19,6 +20,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from io import BufferedReader
 from itertools import chain, islice
@@ -44,7 +46,6 @@ from bert_to_bilstm.text.dataset import digests, load_data, load_labels
 from bert_to_bilstm.text.tables import (
     JSON,
     SENTENCE_COLUMNS,
-    SUFFIXES,
     as_text,
     columns_of,
     count_rows,
@@ -59,7 +60,8 @@ MODEL = ""  # any checkpoint directory, the teacher's too, such as "model1/3-0.5
 ENGINE = "onnxruntime"  # runs a student's model.int8.onnx; or "torch", as for a teacher
 SENTENCE_COLUMN = ""  # of a table; "": sentence, or text
 EXPLAIN = False  # whether to tell what carried an answer, for a table or lines; takes twenty times as long
-MINIMUM_CONFIDENCE = 0.0  # a less sure answer is left empty; report.py shows how many those are and how right
+MINIMUM_CONFIDENCE = 0.0  # a less sure answer is left empty; report.py shows how many those are and how right; the
+# test sets, for CLUE, are answered whole
 BATCH_SIZE = 256
 READ = 65_536  # bytes of standard input at a time
 LONGEST_LINE = 1_000_000  # bytes
@@ -75,7 +77,6 @@ ANSWERS = (
     "carried_by",
 )
 OUTPUTS = {"test": Path("tnews11_predict.json"), "test1.0": Path("tnews10_predict.json")}
-SOURCES = {"test": "test.json", "test1.0": "test1.0.json"}
 SUBMISSION = Path("clue_submission.zip")
 
 
@@ -135,9 +136,9 @@ def predict_test_sets() -> None:
         return
     for split, text in texts.items():
         write_text(OUTPUTS[split], text)
-        print(f"{OUTPUTS[split]}: {len(data[split]):,} predictions of {directory} for {SOURCES[split]}")
+        print(f"{OUTPUTS[split]}: {len(data[split]):,} predictions of {directory} for the test set {split}")
     write_submission(SUBMISSION, {OUTPUTS[split].name: text for split, text in texts.items()})
-    print(f"{SUBMISSION}: to be uploaded at https://www.cluebenchmarks.com")
+    print(f"{SUBMISSION}: these, as https://www.cluebenchmarks.com takes them of TNEWS")
 
 
 def read_batches(stream: BufferedReader) -> Iterator[list[str]]:
@@ -146,7 +147,7 @@ def read_batches(stream: BufferedReader) -> Iterator[list[str]]:
     Raises SystemExit, after the lines before it, at one that is not UTF-8 or too long.
     """
     count, rest = 0, b""
-    while block := stream.read1(READ):  # waits until there is something, and takes what there is
+    while block := read_some(stream):
         *lines, rest = (rest + block).split(b"\n")
         for start in range(0, len(lines), BATCH_SIZE):
             yield from decode(lines[start : start + BATCH_SIZE], count + start)
@@ -155,6 +156,14 @@ def read_batches(stream: BufferedReader) -> Iterator[list[str]]:
             raise SystemExit(f"standard input, line {count + 1}: longer than {LONGEST_LINE:,} bytes: cut it.")
     if rest:
         yield from decode([rest], count)
+
+
+def read_some(stream: BufferedReader) -> bytes:
+    """What there is, at most READ bytes; waits until there is something. Raises SystemExit where it cannot be read."""
+    try:
+        return stream.read1(READ)
+    except OSError as error:
+        raise SystemExit(f"standard input cannot be read ({error.strerror}): give it a file.") from None
 
 
 def decode(lines: list[bytes], before: int) -> Iterator[list[str]]:
@@ -209,15 +218,15 @@ def answers(predictor: Predictor, texts: list[str]) -> pandas.DataFrame:
 
 
 def output_of(path: Path) -> Path:
-    """Where the predictions of a table go: beside it, under its name; with its suffix where another has that name."""
-    beside = [one for one in path.parent.glob("*") if one.stem == path.stem and suffix_of(one) in SUFFIXES]
-    return path.with_name(f"{path.name if len(beside) > 1 else path.stem}.predictions.csv")
+    """Where the predictions of a table go: beside it, under its name; with its suffix where that is not .csv."""
+    return path.with_name(f"{path.stem if path.suffix.lower() == '.csv' else path.name}.predictions.csv")
 
 
 def refuse_others(output: Path, columns: list[str]) -> None:
     """Raises SystemExit where the file to be written is there and not the predictions of a table of such `columns`."""
     if output.exists():
-        with open(output, encoding="utf-8-sig", errors="replace", newline="") as file:
+        header: list[str] = []
+        with open(output, encoding="utf-8-sig", errors="replace", newline="") as file, suppress(csv.Error):
             header = next(csv.reader(file), [])
         own, answers = header[: len(columns)], header[len(columns) :]
         ours = {free_name(name, columns) for name in ANSWERS}
@@ -277,6 +286,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         with stage(output_of(path)):
             predict_table(path)
     elif list(arguments) == ["-"]:
+        if sys.stdin is None:  # closed by whoever started this
+            raise SystemExit("standard input is closed: python predict_test.py - < headlines.txt gives it lines.")
         quiet_libraries()
         print_utf8()
         try:

@@ -137,9 +137,12 @@ def read_source(source: Path) -> tuple[pandas.DataFrame, dict[str, dict[str, lis
         labels = collect_labels(described, rows["train"])
         names = ", ".join(labels.index[:MANY]) + (" …" if len(labels) > MANY else "")
         print(f"{source}/ has no labels.json: the classes are the {len(labels)} labels of {described.name}: {names}.")
-    if blank := sum(not row["sentence"].strip() for _, row in rows["train"]):
-        print(f"{files['train']}: {blank:,} of {len(rows['train']):,} rows have a label and no text.")
-    if blank == len(rows["train"]):
+    if blank := [place.rsplit(" ", 1)[1] for place, row in rows["train"] if not row["sentence"].strip()]:
+        print(
+            f"{files['train']}: {len(blank):,} of {len(rows['train']):,} rows have a label and no text "
+            f"({', '.join(blank[:MANY])}{' …' if len(blank) > MANY else ''}): they teach nothing; give them one."
+        )
+    if len(blank) == len(rows["train"]):
         raise SystemExit(f"{files['train']}: there is nothing to learn: give its rows texts.")
     splits = {
         SPLITS[name]: number_ids(part) if name.startswith("test") else number_rows(part, labels, described)
@@ -154,6 +157,8 @@ def read_source(source: Path) -> tuple[pandas.DataFrame, dict[str, dict[str, lis
         )
     if untaught := labels.index[~labels["label"].isin(splits["train"]["label"])].tolist():
         print(f"{files['train']} has no row of label {', '.join(untaught)}: no model will learn to give it.")
+    if unmeasured := labels.index[~labels["label"].isin(splits["valid"]["label"])].tolist():
+        print(f"dev has no row of label {', '.join(unmeasured)}: its figures, macro-F1 too, say nothing of that.")
     return labels, splits
 
 

@@ -78,7 +78,7 @@ def find_checkpoints(data: DatasetDict) -> dict[str, Path]:
 
 
 def find_ngrams(data: DatasetDict) -> tuple[NgramClassifier, str | None]:
-    """The n-gram model in KNOWLEDGE and its class weights, if it was trained on `data`, or one trained here, in seconds."""
+    """The n-gram model in KNOWLEDGE, if it is of `data`, or one trained here, in seconds; and its class weights."""
     origin = read_json(KNOWLEDGE / "origin.json")
     if isinstance(origin, dict) and origin.get("data") == digests(data)["data"] and origin.get("ngrams"):
         return load_ngrams(KNOWLEDGE / NGRAMS), origin.get("ngrams_class_weights")
@@ -178,7 +178,7 @@ def compare_models() -> None:
     if page.cost is not None:
         write_table(OUTPUT / "cost.csv", page.cost)
     write_page(OUTPUT / "index.html", page)
-    print(f"{OUTPUT}/: {', '.join(sorted(path.name for path in OUTPUT.iterdir()))}")
+    print(f"{OUTPUT}/: {', '.join(name for name in WRITTEN if name != 'cost.csv' or page.cost is not None)}")
     print(f"open {OUTPUT / 'index.html'} in a browser.")
 
 

@@ -36,7 +36,12 @@ def is_path(value: object) -> bool:
 
 
 def folder(example: str) -> Rule:
-    return Rule(f'a Path, such as Path("{example}")', lambda value: isinstance(value, Path), acts=False)
+    """A folder that a script makes, and replaces: one with a name of its own."""
+    return Rule(
+        f'a Path to a folder of its own, such as Path("{example}"), without ~',
+        lambda value: isinstance(value, Path) and value.name not in ("", "..") and not str(value).startswith("~"),
+        acts=False,
+    )
 
 
 PATHS = Rule(
@@ -50,7 +55,7 @@ RULES = {
     "BATCH_SIZE": whole(1),
     "CLASS_WEIGHTS": one_of(None, "balanced"),
     "COST": SWITCH,
-    "DROPOUT": number("a number from 0 to below 1", lambda value: 0 <= value < 1),
+    "DROPOUT": number("a number from 0 to 0.99", lambda value: 0 <= value <= 0.99),
     "EMBEDDINGS_FROM_TEACHER": SWITCH,
     "EPOCHS": whole(1),
     "EPOCH_SENTENCES": whole(0),
@@ -80,7 +85,7 @@ RULES = {
     "SCHEDULE": one_of("linear", "cosine", "constant", "constant_with_warmup"),
     "SEED": whole(0, 2**32 - 1),
     "SENTENCE_COLUMN": Rule('the name of a column, or "" for sentence or text', lambda value: isinstance(value, str)),
-    "SOURCE": folder("tnews"),
+    "SOURCE": Rule('a Path, such as Path("tnews")', lambda value: isinstance(value, Path), acts=False),
     "TEACHERS": PATHS,
     "TEMPERATURE": number("a number above 0", lambda value: value > 0),
     "UNLABELLED": PATHS,
@@ -104,6 +109,8 @@ def settings_of(script: dict[str, Any]) -> dict[str, Any]:
             f"P_MASK = {constants['P_MASK']} and P_POS = {constants['P_POS']} in {file}: give two numbers of which "
             "the sum is at most 1."
         )
+    if "KNOWLEDGE" in constants and constants["KNOWLEDGE"] == constants["OUTPUT"]:
+        raise SystemExit(f"KNOWLEDGE and OUTPUT in {file} are both {constants['OUTPUT']}: give each its own folder.")
     return {name: plain(value) for name, value in constants.items() if RULES[name].acts}
 
 

@@ -1,5 +1,6 @@
 """`python predict_test.py -`: a line in, a line out, for any text; and what the test sets' predictions leave."""
 
+import gzip
 import io
 import json
 import shutil
@@ -108,7 +109,7 @@ TABLE = pandas.DataFrame({"id": ["007", "@SUM(A1)", "x"], "Text": [*HEADLINES[:2
 
 def predict(table: Path) -> pandas.DataFrame:
     predict_test.main([str(table)])
-    output = table.with_name(f"{table.stem}.predictions.csv")
+    output = table.with_name(f"{table.name.removesuffix('.csv')}.predictions.csv")
     assert output.read_bytes().startswith(b"\xef\xbb\xbf")  # for Excel
     return pandas.read_csv(output, dtype=str, keep_default_na=False, encoding="utf-8-sig")
 
@@ -159,10 +160,12 @@ def test_blank_rows_stay_and_a_table_that_has_been_predicted_can_be_again(finish
 
 def test_another_file_of_the_name_of_the_predictions_stays(finished, tmp_path):
     (tmp_path / "a.txt").write_text("手机\n", encoding="utf-8")
-    (tmp_path / "a.predictions.csv").write_text("mine\n", encoding="utf-8")
-    with pytest.raises(SystemExit, match=r"a\.predictions\.csv is there and holds something else"):
-        predict_test.main([str(tmp_path / "a.txt")])
-    assert (tmp_path / "a.predictions.csv").read_text(encoding="utf-8") == "mine\n"
+    output = tmp_path / "a.txt.predictions.csv"
+    for mine in ("mine\n", "x" * 200_000):
+        output.write_text(mine, encoding="utf-8")
+        with pytest.raises(SystemExit, match=r"a\.txt\.predictions\.csv is there and holds something else"):
+            predict_test.main([str(tmp_path / "a.txt")])
+        assert output.read_text(encoding="utf-8") == mine
 
 
 def test_what_people_have_written_into_the_predictions_stays(finished, tmp_path):
@@ -178,15 +181,15 @@ def test_what_people_have_written_into_the_predictions_stays(finished, tmp_path)
 
 
 def test_two_tables_of_one_name_have_predictions_of_their_own(finished, tmp_path):
-    tables = [tmp_path / "a.csv", tmp_path / "a.tsv"]
-    for table in tables:
-        table.write_text("text\n手机\n", encoding="utf-8")
-    for table in tables:
-        predict_test.main([str(table)])
-    assert {path.name for path in tmp_path.glob("*.predictions.csv")} == {
-        "a.csv.predictions.csv",
-        "a.tsv.predictions.csv",
-    }
+    """Whichever of them comes first; a packed one is another."""
+    for name in ("a.csv", "a.tsv", "a.csv.gz", "a.xlsx.gz"):
+        path = tmp_path / name
+        table = pandas.DataFrame({"text": ["手机"], "self": ["own"]})
+        table.to_excel(path.with_suffix("")) if "xlsx" in name else table.to_csv(path, sep=",\t"["tsv" in name])
+        if "xlsx" in name:
+            path.write_bytes(gzip.compress(path.with_suffix("").read_bytes()))
+        assert predict(path)["self"].tolist() == ["own"]
+    assert len(list(tmp_path.glob("*.predictions.csv"))) == 4
 
 
 def test_of_json_every_column_is_kept_and_half_a_character_is_none(finished, tmp_path, monkeypatch):

@@ -200,7 +200,10 @@ def test_the_ensemble_is_what_taught_the_student(finished, tmp_path, monkeypatch
     for name in ("data", "model1", "knowledge"):
         (tmp_path / name).symlink_to(finished / name)
     shutil.copytree(finished / "model3", tmp_path / "model3")
+    report.OUTPUT.mkdir()
+    (report.OUTPUT / "cost.csv").touch()  # of another day
     report.main()
+    assert "suspicious.csv\nopen " in capsys.readouterr().out
     assert read("comparison.csv")["ensemble"].tolist() == pytest.approx([expected] * 8, abs=1e-4)
     run = json.loads(Path("model3/run.json").read_text(encoding="utf-8"))
     run["settings"]["teachers"].append(["another", "0123456789abcdef"])
@@ -255,7 +258,7 @@ def test_labels_stand_for_descriptions_where_no_font_can_write_these(tmp_path, m
     monkeypatch.setattr(plots, "CJK_FONTS", re.compile("none"))
     draw_confusion_matrix(tmp_path / "matrix.png", COUNTS, DESCRIPTIONS, "$x$")
     assert capsys.readouterr().out == (
-        f"{tmp_path}/matrix.png: no font here can write '文化', so labels are drawn: install Noto Sans CJK.\n"
+        f"{tmp_path}/matrix.png: no font here can write '文化', labels or numbers are drawn: install Noto Sans CJK.\n"
     )
     names = {"100": "news_story", "$x$": "$x$", "娱乐": "2"}
     draw_confusion_matrix(tmp_path / "expected.png", COUNTS, names, "$x$")

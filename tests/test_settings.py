@@ -17,7 +17,6 @@ OTHERS = {
     "MODELS",
     "OUTPUTS",
     "READ",
-    "SOURCES",
     "SUBMISSION",
     "WRITTEN",
 }  # which nobody need set
@@ -50,6 +49,9 @@ WRONG = [
     ("distill", "UNLABELLED", Path("more.txt")),
     ("distill", "NGRAM_WEIGHT", 1.1),
     ("distill", "OUTPUT", "model3"),
+    ("distill", "OUTPUT", Path(".")),
+    ("distill", "KNOWLEDGE", Path("~/knowledge")),
+    ("distill", "DROPOUT", 0.999999),
 ]
 
 
@@ -69,6 +71,14 @@ def test_two_probabilities_that_are_too_much_together(monkeypatch):
     monkeypatch.setattr(distill, "P_MASK", 0.6)
     monkeypatch.setattr(distill, "P_POS", 0.6)
     with pytest.raises(SystemExit, match=r"P_MASK = 0\.6 and P_POS = 0\.6 in distill\.py: give two numbers"):
+        distill.main()
+
+
+def test_two_folders_of_one_name(monkeypatch):
+    import distill
+
+    monkeypatch.setattr(distill, "OUTPUT", Path("./knowledge"))
+    with pytest.raises(SystemExit, match=r"KNOWLEDGE and OUTPUT in distill\.py are both knowledge: give each its own"):
         distill.main()
 
 

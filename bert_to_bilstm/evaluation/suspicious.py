@@ -4,6 +4,8 @@ A row is looked at by models that have not been trained on it, as in Northcutt e
 1911.00068; the teacher, which has, must agree.
 """
 
+from collections import Counter
+
 import pandas
 import torch
 from datasets import DatasetDict
@@ -21,8 +23,8 @@ def suspicious(
 
     First those whose label the n-gram models that have not seen the sentence (`unseen`, logits (sentence, class) of
     train) and the `teacher`, if there is one, think less likely than one and the same other, the surest first; then the
-    sentences that stand in train with several labels, then those that stand in dev, too, where the label there is
-    proposed.
+    sentences that train holds as often with another label, or more often, which is proposed; then those to which dev
+    gives another label, which is proposed.
     """
     train = data["train"]
     table = train.select_columns(["row", "written", "sentence"]).to_pandas()
@@ -39,18 +41,26 @@ def suspicious(
         **{"times likelier": margins.mean(0).exp().numpy()},
     )[(margins > 0).all(0).numpy()]
     found = found.sort_values("times likelier", ascending=False, kind="stable")
-    spread = table.groupby("sentence")["label"].transform("nunique") > 1
-    others = table[spread].groupby("sentence")["label"].agg(lambda column: column.mode()[0])
-    several = table[spread].sort_values("sentence", kind="stable")
-    several = several.assign(reason=SEVERAL, proposed=several["sentence"].map(others))
+    several = table[table.groupby("sentence")["label"].transform("nunique") > 1]
+    counts = {sentence: Counter(sorted(given)) for sentence, given in several.groupby("sentence")["label"]}
+    rivals = [rival(counts[row.sentence], row.label) for row in several.itertuples()]
+    several = several.assign(reason=SEVERAL, proposed=rivals).dropna(subset="proposed")
+    several = several.sort_values("sentence", kind="stable")
     dev = dict(zip(data["valid"]["sentence"], data["valid"]["label"], strict=True))
     in_dev = table[table["sentence"].isin(dev)]
     in_dev = in_dev.assign(reason=IN_DEV, proposed=[labels[dev[sentence]] for sentence in in_dev["sentence"]])
+    in_dev = in_dev[in_dev["proposed"] != in_dev["label"]]
     result = pandas.concat([found, several, in_dev]).set_index("row").drop(columns="sentence")
     result = result.rename(columns={"written": "sentence"})
     for name in ("label", "proposed"):
         result.insert(result.columns.get_loc(name) + 1, f"{name} label_desc", result[name].map(descriptions))
     return result
+
+
+def rival(counts: Counter[str], label: str) -> str | None:
+    """The most frequent of the other labels, if it is as frequent as `label` at least."""
+    other, times = (counts - Counter({label: counts[label]})).most_common(1)[0]
+    return other if times >= counts[label] else None
 
 
 def of(values: Tensor, classes: Tensor) -> Tensor:

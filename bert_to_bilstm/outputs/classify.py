@@ -9,6 +9,7 @@ Classifier("model3/best")(["Ａ股大漲，NBA開賽"])     # [("114", "news_sto
 import json
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: it would write about this machine into the home
@@ -58,18 +59,29 @@ class Classifier:
         return [(self.labels[b], self.descriptions[b], float(row[b])) for b, row in zip(best, rows, strict=True)]
 
 
+def lines(stream: Iterable[bytes]) -> Iterator[bytes]:
+    """Those of `stream`, or a sentence where they cannot be read."""
+    try:
+        yield from stream
+    except OSError as error:
+        sys.exit(f"standard input cannot be read ({error.strerror}): give it a file.")
+
+
 if __name__ == "__main__":
     if sys.argv[1:]:
         sys.exit("it reads lines from standard input: python classify.py < headlines.txt")
+    if sys.stdin is None:  # closed by whoever started this
+        sys.exit("standard input is closed: python classify.py < headlines.txt gives it lines.")
     classify = Classifier(Path(__file__).resolve().parent)
-    sys.stdin.reconfigure(encoding="utf-8-sig")  # type: ignore[union-attr]
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    number = 0
     try:
-        for line in sys.stdin:  # each is answered at once
-            ((label, description, confidence),) = classify([line.strip()])
-            print(*((label, description, f"{confidence:.4f}") if line.strip() else ("", "", "")), sep="\t", flush=True)
+        for number, line in enumerate(lines(sys.stdin.buffer), start=1):  # each is answered at once
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            ((label, description, confidence),) = classify([text])
+            print(*((label, description, f"{confidence:.4f}") if text else ("", "", "")), sep="\t", flush=True)
     except UnicodeDecodeError:
-        sys.exit("standard input is not UTF-8: convert the text to UTF-8 first.")
+        sys.exit(f"standard input, line {number}: not UTF-8: convert the text to UTF-8 first.")
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush, at exit
         if not isinstance(error, BrokenPipeError):  # there the reader has seen enough, as head has

@@ -18,7 +18,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 from bert_to_bilstm.files import write_bytes, write_text
-from bert_to_bilstm.models.checkpoints import best_checkpoint, checkpoints, is_exported, load_classifier
+from bert_to_bilstm.models.checkpoints import EXPORTED, best_checkpoint, checkpoints, is_exported, load_classifier
 from bert_to_bilstm.outputs import classify
 from bert_to_bilstm.stages import is_first_process, wait_until
 
@@ -62,6 +62,8 @@ def export_onnx(checkpoint: Path, valid: Dataset) -> None:
         write_text(checkpoint / "README.md", card + CARD.format(count=len(valid), accuracy=accuracy))
         # Last: with it everything is there.
         write_bytes(checkpoint / "model.int8.onnx", (folder / "model.int8.onnx").read_bytes())
+    size = sum((checkpoint / name).stat().st_size for name in EXPORTED)
+    print(f"{checkpoint}/: {', '.join(EXPORTED)}, for use without PyTorch, {size / 1e6:,.0f} MB more.")
 
 
 def traced(model: PreTrainedModel) -> bytes:

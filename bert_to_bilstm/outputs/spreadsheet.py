@@ -8,7 +8,9 @@ import pandas
 from bert_to_bilstm.files import write_text
 
 BOM = "\ufeff"  # by which Excel knows UTF-8
-FORMULA = re.compile(r"(?![+-]?[\d.]+$)[=+\-@\t\r]")  # begins what a spreadsheet would compute; a number is none
+FORMULA = re.compile(
+    r"(?![+-]?[\d.]+$)[=+\-@＝＋－＠\t\r\n]"
+)  # begins what a spreadsheet would compute; a number is none
 
 
 def as_csv(table: pandas.DataFrame, header: bool = True) -> str:
@@ -16,8 +18,10 @@ def as_csv(table: pandas.DataFrame, header: bool = True) -> str:
 
     https://owasp.org/www-community/attacks/CSV_Injection
     """
-    texts = table.select_dtypes(exclude="number").columns
-    safe = table.assign(**{name: table[name].map(as_data) for name in texts}).rename(columns=as_data)
+    safe = table.copy()
+    for name in table.select_dtypes(exclude="number"):
+        safe[name] = table[name].map(as_data)
+    safe = safe.rename(columns=as_data)
     return safe.to_csv(index=False, header=header, float_format="%.4f", lineterminator="\n")
 
 

@@ -53,27 +53,40 @@ def encoding_of(path: Path) -> str:
     Raises SystemExit, naming the line, where it is none of them, or UTF-8 with a damaged line.
     """
     with open_bytes(path) as file:
-        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and is_all(path, "utf-16"):
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and is_utf16(path):
             say(f"{path} is not UTF-8 but UTF-16: read as that.")
             return "utf-16"
+    number, line = first_other_line(path, "utf-8")
+    if not number:
+        return "utf-8-sig"
+    read = line.decode("utf-8", "replace")
+    damaged = 2 * read.count("\ufffd") < sum(not character.isascii() for character in read)  # most of it is UTF-8
+    later, line = first_other_line(path, "gb18030")
+    if later > number and not damaged and "\ufffd" in line.decode("utf-8", "replace"):
+        raise SystemExit(f"{path}, line {later}: neither UTF-8 nor GB18030: convert the file or mend the line.")
+    if later or damaged:
+        raise SystemExit(f"{path}, line {number}: not UTF-8: convert the file or mend the line.")
+    say(f"{path} is not UTF-8 but GB18030: read as that.")
+    return "gb18030"
+
+
+def first_other_line(path: Path, encoding: str) -> tuple[int, bytes]:
+    """The first line of a file that is not of that encoding, in which a line ends as in ASCII, and its number; 0 and
+    nothing where all are.
+    """
     with open_bytes(path) as file:
         for number, line in enumerate(file, start=1):
             try:
-                line.decode("utf-8")
+                line.decode(encoding)
             except UnicodeDecodeError:
-                read = line.decode("utf-8", "replace")
-                damaged = 2 * read.count("\ufffd") < sum(not character.isascii() for character in read)
-                if damaged or not is_all(path, "gb18030"):
-                    raise SystemExit(f"{path}, line {number}: not UTF-8: convert the file or mend the line.") from None
-                say(f"{path} is not UTF-8 but GB18030: read as that.")
-                return "gb18030"
-    return "utf-8-sig"
+                return number, line
+    return 0, b""
 
 
-def is_all(path: Path, encoding: str) -> bool:
-    """Whether the whole file is of that encoding."""
+def is_utf16(path: Path) -> bool:
+    """Whether the whole file is."""
     try:
-        with io.TextIOWrapper(open_bytes(path), encoding) as file:
+        with io.TextIOWrapper(open_bytes(path), "utf-16") as file:
             for _ in file:
                 pass
     except UnicodeDecodeError:
@@ -132,7 +145,8 @@ def read_cells(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 )
             refuse_twins(path, header)
             for number, cells in rows:
-                yield f"{path}, row {number}", by_column(f"{path}, row {number}", header, cells)
+                place = f"{path}, row {number}"
+                yield place, by_column(place, header, cells, "name its column, or put quotes around the text")
         except csv.Error as error:
             raise SystemExit(
                 f"{path}, line {reader.line_num}: not CSV ({error}): close its quotes, or cut it."
@@ -155,10 +169,12 @@ def names_of(header: list[str]) -> list[str]:
     return [name if name.strip() else f"column {number}" for number, name in enumerate(header, start=1)]
 
 
-def by_column(place: str, header: list[str], cells: list[str]) -> dict[str, str]:
-    """Column → cell; cells that are missing are empty. Raises SystemExit where there are more than columns."""
+def by_column(place: str, header: list[str], cells: list[str], remedy: str) -> dict[str, str]:
+    """Column → cell; cells that are missing are empty. Raises SystemExit, with the `remedy`, where there are more than
+    columns.
+    """
     if any(cells[len(header) :]):
-        raise SystemExit(f"{place}: more cells than the header: name its column, or put quotes around the text.")
+        raise SystemExit(f"{place}: more cells than the header: {remedy}.")
     return dict(zip(header, [*cells, *[""] * len(header)], strict=False))
 
 
@@ -169,13 +185,15 @@ def read_sheet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         sheet.reset_dimensions()  # some programs write wrong ones
         rows = enumerate(sheet.iter_rows(values_only=True), start=1)
         header = names_of([as_text(cell).strip() for cell in next(rows, (1, ()))[1]])
+        refuse_twins(path, header)
+        remedy = "name its column in row 1, and let nothing stand above the names"
+        for number, cells in rows:
+            place = f"{path}, row {number}"
+            yield place, by_column(place, header, list(map(as_text, cells)), remedy)
     except OSError:
         raise
-    except Exception as error:  # zipfile's and openpyxl's own, KeyError, IndexError
+    except Exception as error:  # zipfile's, openpyxl's and the XML parser's own, KeyError, IndexError
         raise SystemExit(f"{path} is no readable Excel file ({first_line(error)}): save it as .xlsx again.") from None
-    refuse_twins(path, header)
-    for number, cells in rows:
-        yield f"{path}, row {number}", by_column(f"{path}, row {number}", header, list(map(as_text, cells)))
 
 
 def refuse_twins(path: Path, header: list[str]) -> None:
@@ -250,7 +268,7 @@ def read_text(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def count_rows(path: Path) -> int:
     """About how many rows a table has, for a progress bar: a cell may have line breaks in it."""
     if suffix_of(path) == ".xlsx":
-        return openpyxl.load_workbook(path, read_only=True).worksheets[0].max_row or 0
+        return openpyxl.load_workbook(open_bytes(path), read_only=True).worksheets[0].max_row or 0
     with open_bytes(path) as file:
         return sum(1 for _ in file)
 

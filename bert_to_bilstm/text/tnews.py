@@ -109,18 +109,19 @@ def read_rows(path: Path, columns: dict[str, Sequence[str]]) -> list[tuple[str, 
             continue
         row = {}
         for field, names in columns.items():
-            value = record[find_column(place, record, names, remedies.get(field, "add it"))]
+            column = find_column(place, record, names, remedies.get(field, "add it"))
+            value = record[column]
             if field in ("label", "id") and isinstance(value, float) and value.is_integer():
                 value = int(value)
             if field == "label" and form not in JSON:  # who types may type a space more
                 value = value.strip()
             accepted = (str, int) if field in ("label", "id") else str
             if not isinstance(value, accepted) or isinstance(value, bool):
-                raise SystemExit(f"{place}: {field!r} is not text: mend the row.")
+                raise SystemExit(f"{place}: {column!r} is not text: mend the row.")
             if field != "sentence" and UNWRITABLE.search(str(value)):
-                raise SystemExit(f"{place}: {field!r} holds {value!a}, which cannot be written: mend the row.")
+                raise SystemExit(f"{place}: {column!r} holds {value!r}, which cannot be written: mend the row.")
             if field in ("label", "id") and value == "":
-                raise SystemExit(f"{place}: no {field}: give the row one or take it out.")
+                raise SystemExit(f"{place}: no {column}: give the row one or take it out.")
             row[field] = value
         rows.append((place, row))
     return rows

@@ -76,7 +76,7 @@ class Run:
         if different == ["EPOCHS"] and not (self.can_be_extended and self.epochs > planned):
             raise SystemExit(
                 f"{self.directory}/ was trained for {planned} epochs, and its learning rate was planned for them: "
-                f"for {self.epochs}, train anew ({move})."
+                f"for EPOCHS = {self.epochs}, train anew ({move})."
             )
         if different not in ([], ["EPOCHS"]):
             changes = ", ".join(f"{name} {earlier.get(name)!r} → {settings.get(name)!r}" for name in different)
@@ -85,7 +85,9 @@ class Run:
             )
         if (done := len(read_history(self.directory))) < self.epochs:
             # The first epoch's checkpoint is there before its state; a later one has that of the epoch before.
-            if not saved_states(self.directory) and (done or any(epoch > 1 for epoch, _, _ in checkpoints(self.directory))):
+            if not saved_states(self.directory) and (
+                done or any(epoch > 1 for epoch, _, _ in checkpoints(self.directory))
+            ):
                 raise SystemExit(
                     f"{self.directory}/ has checkpoints, but neither a history.csv of all {self.epochs} epochs nor a "
                     f"state-*/ to go on from: put them back, or move it away ({move}) to train anew."

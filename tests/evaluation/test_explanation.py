@@ -26,6 +26,6 @@ def test_every_answer_tells_what_carried_it(finished, monkeypatch, capsys, engin
     monkeypatch.setattr(predict_test, "EXPLAIN", True)
     (tmp_path / "a.txt").write_text("今天芯片中国\n", encoding="utf-8")
     predict_test.main([str(tmp_path / "a.txt")])
-    carried = pandas.read_csv(tmp_path / "a.predictions.csv", encoding="utf-8-sig")["carried_by"][0].split(", ")
+    carried = pandas.read_csv(tmp_path / "a.txt.predictions.csv", encoding="utf-8-sig")["carried_by"][0].split(", ")
     assert {token.split()[0] for token in carried} <= set("今天芯片中国")
     assert all(0 < float(token.split()[1]) <= 1 for token in carried)

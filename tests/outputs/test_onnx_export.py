@@ -50,11 +50,12 @@ def test_the_best_students_have_it_and_it_tells_nothing_of_this_machine(finished
         assert b"site-packages" not in content and b"bilstm.py" not in content
 
 
-def test_they_are_made_again_with_the_same_bytes_where_one_is_missing(finished_run):
+def test_they_are_made_again_with_the_same_bytes_where_one_is_missing(finished_run, capsys):
     checkpoint = best_checkpoint(finished_run / "model3", "")
     contents = {name: (checkpoint / name).read_bytes() for name in (*EXPORTED, "README.md")}
     (checkpoint / "model.int8.onnx").unlink()
     export_onnx(checkpoint, load_from_disk(finished_run / "data")["valid"])
+    assert f"{checkpoint}/: model.onnx, classify.py, model.int8.onnx, for use without" in capsys.readouterr().out
     assert {name: (checkpoint / name).read_bytes() for name in contents} == contents
 
 
@@ -73,9 +74,10 @@ def test_eight_bits_are_a_quarter_and_answer_alike(finished_run):
 
 def test_classify_stops_with_a_sentence_at_other_encodings_and_in_silence_where_nobody_reads(finished_run):
     command = f"{sys.executable} {finished_run / 'model3/best/classify.py'}"
-    told = subprocess.run(command.split(), input="手机\n".encode("gb18030"), capture_output=True)
-    assert told.stderr.decode() == "standard input is not UTF-8: convert the text to UTF-8 first.\n"
-    assert told.returncode == 1
+    text = "手机\n".encode() * 2 + "手机\n".encode("gb18030")
+    told = subprocess.run(command.split(), input=text, capture_output=True)
+    assert told.stderr.decode() == "standard input, line 3: not UTF-8: convert the text to UTF-8 first.\n"
+    assert told.returncode == 1 and told.stdout.count(b"\n") == 2
     silent = subprocess.run(f"yes 手机 | {command} | head -n 1", shell=True, capture_output=True)
     assert silent.stdout.count(b"\n") == 1 and not silent.stderr
 
@@ -88,6 +90,20 @@ def test_where_the_answers_cannot_be_written_a_sentence_says_so(finished_run, sc
         told = subprocess.run(command, input=b"5G\n", cwd=finished_run, stdout=full, stderr=subprocess.PIPE)
     assert told.returncode == 1
     assert told.stderr.decode() == "standard output cannot be written (No space left on device).\n"
+
+
+@pytest.mark.parametrize("script", ["model3/best/classify.py", f"{ROOT}/predict_test.py -"])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("<&-", "standard input is closed: python "),
+        ("0> /dev/null", "standard input cannot be read (Bad file descriptor): give it a file.\n"),
+    ],
+)
+def test_where_no_line_can_be_read_a_sentence_says_so(finished_run, script, given, message):
+    told = subprocess.run(f"{sys.executable} {script} {given}", shell=True, cwd=finished_run, capture_output=True)
+    assert told.returncode == 1 and not told.stdout
+    assert told.stderr.decode().startswith(message) and told.stderr.count(b"\n") == 1
 
 
 @pytest.mark.slow

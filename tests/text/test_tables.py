@@ -1,6 +1,7 @@
 """Tables as people export them: each gives the data/ that the same rows give in TNEWS's own form."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import openpyxl
@@ -87,11 +88,12 @@ def test_without_dev_a_tenth_of_each_label_is_held_out(tnews, capsys):
     assert [len(part) for part in load_data().values()] == [60, 5]
 
 
-def test_a_label_of_few_rows_stays_in_train(tnews):
+def test_a_label_of_few_rows_stays_in_train_and_that_dev_lacks_it_is_said(tnews, capsys):
     few = pandas.DataFrame({"text": ["不知道"], "label": ["中评"]})
     pandas.concat([REVIEWS, few]).to_csv(tnews / "train.csv", index=False)
     prepare_data.main()
     assert set(load_data()["train"]["label"]) == {0, 1, 2}
+    assert "dev has no row of label 中评: its figures, macro-F1 too, say nothing of that." in capsys.readouterr().out
 
 
 def test_constants_name_other_columns(tnews, monkeypatch):
@@ -146,6 +148,12 @@ def test_a_column_of_texts_is_no_column_of_labels(tnews, monkeypatch):
         ("train.csv", "", "has no rows"),
         ("train.csv", "text,label\n", "has no rows"),
         ("train.csv", "text,label\n很好很好很好,好评\n".encode() + b"\xe5,\xff\n", "line 3: not UTF-8"),
+        (
+            "train.csv",
+            "text,label\n很好,好评\n很差,差评\n".encode("gb18030") + b"\xff,\xff\n",
+            "line 4: neither UTF-8 nor GB18030",
+        ),
+        ("train.csv", "text,label\n很好,好\x01评\n", r"'label' holds '好\x01评', which cannot be written"),
         ("train.txt", "1_!_101_!_news_!_今天_!_\n今天\n", "line 2: 1 fields where the first line has 5"),
         ("train.txt", "今天\n", "line 1: no 'label'"),
         (
@@ -183,7 +191,17 @@ def test_a_cell_beside_the_columns_of_a_sheet_is_named(tnews):
     book = openpyxl.load_workbook(tnews / "train.xlsx")
     book.active["E7"] = "another"
     book.save(tnews / "train.xlsx")
-    with pytest.raises(SystemExit, match=r"train\.xlsx, row 7: more cells than the header"):
+    with pytest.raises(SystemExit, match=r"train\.xlsx, row 7: more cells than the header: name its column in row 1"):
+        prepare_data.main()
+
+
+def test_a_sheet_that_is_cut_is_told(tnews):
+    REVIEWS.to_excel(tnews / "whole.xlsx", index=False)
+    with zipfile.ZipFile(tnews / "whole.xlsx") as whole, zipfile.ZipFile(tnews / "train.xlsx", "w") as cut:
+        for name in whole.namelist():
+            content = whole.read(name)
+            cut.writestr(name, content[: len(content) // 2] if "sheet1" in name else content)
+    with pytest.raises(SystemExit, match=r"train\.xlsx is no readable Excel file \(.*\): save it as \.xlsx again"):
         prepare_data.main()
 
 
@@ -212,5 +230,5 @@ def test_blanks_are_no_labels_and_what_is_not_read_is_named(tnews, capsys):
     prepare_data.main()
     printed = capsys.readouterr().out
     assert load_labels() == {0: "好评", 1: "差评"}
-    assert "tnews/train.csv: 1 of 60 rows have a label and no text." in printed
+    assert "tnews/train.csv: 1 of 60 rows have a label and no text (7): they teach nothing" in printed
     assert "tnews/validation.csv is not read: files are called train, dev, test, test1.0 or labels" in printed

@@ -160,7 +160,7 @@ def test_other_schedules_do_not_go_on_and_say_why(prepared, settings, schedule):
     settings(SCHEDULE=schedule)
     train_bilstm.main()
     settings(EPOCHS=3)
-    with pytest.raises(SystemExit, match="its learning rate was planned for them: for 3, train anew"):
+    with pytest.raises(SystemExit, match="its learning rate was planned for them: for EPOCHS = 3, train anew"):
         train_bilstm.main()
 
 
