@@ -89,7 +89,8 @@ def find_ngrams(data: DatasetDict) -> tuple[NgramClassifier, str | None]:
 def ngram_weight(teacher: Path) -> float:
     """The n-gram model's weight in what taught the distilled student, where that was these two and no others, or 0."""
     settings = recorded_settings(MODELS["distilled student"][0]) or {}
-    taught_by = [fingerprint for _, fingerprint in settings.get("teachers") or []]
+    teachers = settings.get("teachers")
+    taught_by = [fingerprint for _, fingerprint in teachers] if isinstance(teachers, list) else []
     return (settings.get("ngrams") or 0) if taught_by == [model_fingerprint(teacher)] else 0
 
 

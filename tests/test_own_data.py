@@ -86,6 +86,6 @@ def test_a_table_of_texts_and_labels_is_all_that_is_needed(scratch, capsys):
     assert float(best_checkpoint(Path("model3"), "").name.split("-")[1]) > 0.9
     pandas.DataFrame({"编号": [1, 2], "text": ["客服很好", "快递很差，退货"]}).to_excel("new.xlsx", index=False)
     predict_test.main(["new.xlsx"])
-    found = pandas.read_csv("new.predictions.csv", encoding="utf-8-sig")
+    found = pandas.read_csv("new.xlsx.predictions.csv", encoding="utf-8-sig")
     assert list(found.columns)[:4] == ["编号", "text", "label", "description"]
     assert found["label"].tolist() == ["好评", "差评"]
