@@ -258,7 +258,7 @@ def test_labels_stand_for_descriptions_where_no_font_can_write_these(tmp_path, m
     monkeypatch.setattr(plots, "CJK_FONTS", re.compile("none"))
     draw_confusion_matrix(tmp_path / "matrix.png", COUNTS, DESCRIPTIONS, "$x$")
     assert capsys.readouterr().out == (
-        f"{tmp_path}/matrix.png: no font here can write '文化', labels or numbers are drawn: install Noto Sans CJK.\n"
+        f"{tmp_path}/matrix.png: no font here can write '文化': labels or numbers are drawn; install Noto Sans CJK.\n"
     )
     names = {"100": "news_story", "$x$": "$x$", "娱乐": "2"}
     draw_confusion_matrix(tmp_path / "expected.png", COUNTS, names, "$x$")

@@ -100,7 +100,7 @@ def draw_confusion_matrix(path: Path, counts: pandas.DataFrame, descriptions: di
         for number, label in enumerate(counts.index)
     ]
     if missing := next((text for text in descriptions.values() if text and not drawable(text, fonts)), ""):
-        say(f"{path}: no font here can write {missing!r}, labels or numbers are drawn: install Noto Sans CJK.")
+        say(f"{path}: no font here can write {missing!r}: labels or numbers are drawn; install Noto Sans CJK.")
     classes = len(matrix)
     side = min(4 + 0.45 * classes, LARGEST)
     points = min(9.0, 0.75 * 72 * (side - 3) / classes)  # as high as a row allows

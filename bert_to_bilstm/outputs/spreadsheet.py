@@ -8,9 +8,8 @@ import pandas
 from bert_to_bilstm.files import write_text
 
 BOM = "\ufeff"  # by which Excel knows UTF-8
-FORMULA = re.compile(
-    r"(?![+-]?[\d.]+$)[=+\-@＝＋－＠\t\r\n]"
-)  # begins what a spreadsheet would compute; a number is none
+# What begins as something that a spreadsheet would compute, in some places in full width, too; a number is none.
+FORMULA = re.compile(r"(?![+-]?[\d.]+$)[=+\-@＝＋－＠\t\r\n]")
 
 
 def as_csv(table: pandas.DataFrame, header: bool = True) -> str:

@@ -89,7 +89,7 @@ class Run:
                 done or any(epoch > 1 for epoch, _, _ in checkpoints(self.directory))
             ):
                 raise SystemExit(
-                    f"{self.directory}/ has checkpoints, but neither a history.csv of all {self.epochs} epochs nor a "
+                    f"{self.directory}/ holds a training, but neither a history.csv of all {self.epochs} epochs nor a "
                     f"state-*/ to go on from: put them back, or move it away ({move}) to train anew."
                 )
             return False
