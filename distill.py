@@ -17,6 +17,7 @@ from bert_to_bilstm.command_line import begin
 if __name__ == "__main__":
     begin("Stage 4 of 5: store the teacher's logits, teach them to a fresh student")
 
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -46,7 +47,7 @@ from bert_to_bilstm.text.unlabelled import unlabelled_fingerprint
 from bert_to_bilstm.training.batches import make_loader
 from bert_to_bilstm.training.loop import fit
 from bert_to_bilstm.training.losses import NO_LABEL, LabelLoss
-from bert_to_bilstm.training.run import Run, trained_checkpoint
+from bert_to_bilstm.training.run import Run, different_data, trained_checkpoint
 
 TEACHERS: list[str] = []  # checkpoint directories, such as "model1/3-0.5681" and "model2/5-0.5278", of BERTs and of
 # students alike, an ensemble; []: model1's best
@@ -81,7 +82,10 @@ OUTPUT = Path("model3")
 
 
 def find_teachers(data: DatasetDict) -> list[Path]:
-    """TEACHERS, or the best of model1. Raises SystemExit where one is no checkpoint directory."""
+    """TEACHERS, of which a line names those of other data, or the best of model1.
+
+    Raises SystemExit where one is no checkpoint directory.
+    """
     named = [expand(Path(teacher)) for teacher in TEACHERS]
     for teacher in named:
         if not teacher.is_dir():
@@ -90,6 +94,8 @@ def find_teachers(data: DatasetDict) -> list[Path]:
     teachers = [*named, *best]
     for teacher in teachers:
         check_weights(teacher)
+        if different := different_data(teacher.parent, digests(data)):
+            say(f"{teacher} was trained on other data (other {' and '.join(different)}): it may know what dev asks.")
     return teachers
 
 
@@ -97,7 +103,10 @@ def origin_of_knowledge(data: DatasetDict, teachers: list[Path]) -> dict[str, ob
     """What tells one knowledge/ from another. Raises SystemExit where a file in UNLABELLED cannot be read."""
     augmentation = {"tries": AUGMENTATIONS, "seed": AUGMENTATION_SEED} | probabilities(teachers)
     return {
-        "teachers": sorted([str(teacher), model_fingerprint(teacher)] for teacher in teachers),  # one may count twice
+        "teachers": {
+            str(teacher): model_fingerprint(teacher) + (f", {times} times" if times > 1 else "")
+            for teacher, times in Counter(teachers).items()
+        },
         "ngrams": NGRAM_WEIGHT if NGRAM_TEACHER else None,
         "ngrams_class_weights": CLASS_WEIGHTS if NGRAM_TEACHER else None,
         **{name: digest for name, digest in digests(data).items() if name in ("data", "char_table")},

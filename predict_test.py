@@ -219,7 +219,7 @@ def answers(predictor: Predictor, texts: list[str]) -> pandas.DataFrame:
 
 def output_of(path: Path) -> Path:
     """Where the predictions of a table go: beside it, under its name; with its suffix where that is not .csv."""
-    return path.with_name(f"{path.stem if path.suffix.lower() == '.csv' else path.name}.predictions.csv")
+    return path.with_name(f"{path.stem if path.suffix == '.csv' else path.name}.predictions.csv")
 
 
 def refuse_others(output: Path, columns: list[str]) -> None:
@@ -286,8 +286,10 @@ def main(arguments: Sequence[str] = ()) -> None:
         with stage(output_of(path)):
             predict_table(path)
     elif list(arguments) == ["-"]:
-        if sys.stdin is None:  # closed by whoever started this
-            raise SystemExit("standard input is closed: python predict_test.py - < headlines.txt gives it lines.")
+        if sys.stdin is None or sys.stdout is None:  # closed by whoever started this
+            raise SystemExit(
+                "standard input or output is closed: python predict_test.py - < headlines.txt gives lines."
+            )
         quiet_libraries()
         print_utf8()
         try:

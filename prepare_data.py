@@ -126,6 +126,17 @@ def columns_to_read(name: str, path: Path) -> dict[str, Sequence[str]]:
     return {"label": columns_of(path, LABEL_COLUMN, ["label"]), "sentence": sentence}
 
 
+def with_text(path: Path, rows: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
+    """The labelled rows that have a text; a line names the others. Raises SystemExit where none has."""
+    blank = [place.rsplit(" ", 1)[1] for place, row in rows if not row["sentence"].strip()]
+    if len(blank) == len(rows):
+        raise SystemExit(f"{path}: its rows have labels and no text: give them some.")
+    if blank:
+        shown = ", ".join(blank[:MANY]) + (" …" if len(blank) > MANY else "")
+        print(f"{path}: {len(blank):,} of {len(rows):,} rows have a label and no text, and are left out: {shown}.")
+    return [(place, row) for place, row in rows if row["sentence"].strip()]
+
+
 def read_source(source: Path) -> tuple[pandas.DataFrame, dict[str, dict[str, list]]]:
     """The classes, and split → its columns; says what it had to make up."""
     files = find_files(source)
@@ -133,17 +144,12 @@ def read_source(source: Path) -> tuple[pandas.DataFrame, dict[str, dict[str, lis
     labels = read_labels(listed) if listed else None
     rows = {name: read_rows(path, columns_to_read(name, path)) for name, path in files.items()}
     described = listed or files["train"]
+    for name in [name for name in rows if not name.startswith("test")]:
+        rows[name] = with_text(files[name], rows[name])
     if labels is None:
         labels = collect_labels(described, rows["train"])
         names = ", ".join(labels.index[:MANY]) + (" …" if len(labels) > MANY else "")
         print(f"{source}/ has no labels.json: the classes are the {len(labels)} labels of {described.name}: {names}.")
-    if blank := [place.rsplit(" ", 1)[1] for place, row in rows["train"] if not row["sentence"].strip()]:
-        print(
-            f"{files['train']}: {len(blank):,} of {len(rows['train']):,} rows have a label and no text "
-            f"({', '.join(blank[:MANY])}{' …' if len(blank) > MANY else ''}): they teach nothing; give them one."
-        )
-    if len(blank) == len(rows["train"]):
-        raise SystemExit(f"{files['train']}: there is nothing to learn: give its rows texts.")
     splits = {
         SPLITS[name]: number_ids(part) if name.startswith("test") else number_rows(part, labels, described)
         for name, part in rows.items()
@@ -158,7 +164,10 @@ def read_source(source: Path) -> tuple[pandas.DataFrame, dict[str, dict[str, lis
     if untaught := labels.index[~labels["label"].isin(splits["train"]["label"])].tolist():
         print(f"{files['train']} has no row of label {', '.join(untaught)}: no model will learn to give it.")
     if unmeasured := labels.index[~labels["label"].isin(splits["valid"]["label"])].tolist():
-        print(f"dev has no row of label {', '.join(unmeasured)}: its figures, macro-F1 too, say nothing of that.")
+        print(
+            f"dev has no row of label {', '.join(unmeasured)}: its figures, macro-F1 too, say nothing of that; "
+            "a dev file can."
+        )
     return labels, splits
 
 

@@ -16,6 +16,7 @@ if __name__ == "__main__":
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas
 import torch
@@ -78,20 +79,32 @@ def find_checkpoints(data: DatasetDict) -> dict[str, Path]:
 
 
 def find_ngrams(data: DatasetDict) -> tuple[NgramClassifier, str | None]:
-    """The n-gram model in KNOWLEDGE, if it is of `data`, or one trained here, in seconds; and its class weights."""
-    origin = read_json(KNOWLEDGE / "origin.json")
-    if isinstance(origin, dict) and origin.get("data") == digests(data)["data"] and origin.get("ngrams"):
-        return load_ngrams(KNOWLEDGE / NGRAMS), origin.get("ngrams_class_weights")
+    """The n-gram model that taught the distilled student, from KNOWLEDGE or trained here, in seconds, and its class
+    weights; where no student was taught by one, one without weights.
+    """
+    class_weights = student_settings().get("ngrams_class_weights")
+    origin, expected = read_json(KNOWLEDGE / "origin.json"), (digests(data)["data"], class_weights)
+    if isinstance(origin, dict) and (origin.get("data"), origin.get("ngrams_class_weights")) == expected:
+        if origin.get("ngrams"):
+            return load_ngrams(KNOWLEDGE / NGRAMS), class_weights
     say("training an n-gram model to compare with ...")
-    return train_ngrams(data["train"]["sentence"][:], data["train"]["label"][:], len(load_labels())), None
+    train = data["train"]
+    return train_ngrams(train["sentence"][:], train["label"][:], len(load_labels()), class_weights), class_weights
+
+
+def student_settings() -> dict[str, Any]:
+    """What the distilled student's run.json says."""
+    return recorded_settings(MODELS["distilled student"][0]) or {}
 
 
 def ngram_weight(teacher: Path) -> float:
     """The n-gram model's weight in what taught the distilled student, where that was these two and no others, or 0."""
-    settings = recorded_settings(MODELS["distilled student"][0]) or {}
-    teachers = settings.get("teachers")
-    taught_by = [fingerprint for _, fingerprint in teachers] if isinstance(teachers, list) else []
-    return (settings.get("ngrams") or 0) if taught_by == [model_fingerprint(teacher)] else 0
+    settings = student_settings()
+    taught_by = list(settings.get("teachers", {}).values())
+    if taught_by and taught_by != [model_fingerprint(teacher)]:
+        say(f"others than {teacher} taught the distilled student: its teachers together have no row.")
+        return 0
+    return (settings.get("ngrams") or 0) if taught_by else 0
 
 
 def predict(

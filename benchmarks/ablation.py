@@ -15,8 +15,9 @@ import json
 import multiprocessing
 import os
 import shutil
+import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import ModuleType
@@ -183,7 +184,13 @@ def as_json(row: Row) -> str:
     """The constants that a row's runs have but for the seed, those that it sets and the defaults of its script."""
     constants = DEFAULTS.get(script_of(row), {}) | row.constants
     acting = {name for name in constants if name in RULES and RULES[name].acts} - {"SEED"}
-    return json.dumps({name: constants[name] for name in sorted(acting)}, default=str)
+    if row.script == "ensemble":
+        acting = {"NGRAM_WEIGHT", "TEACHERS"}
+    told = {name: constants[name] for name in sorted(acting)}
+    if "TEACHERS" in row.constants:
+        rows = {one.run(seed): one for one in ROWS if one.split == row.split for seed in one.seeds}
+        told["TEACHERS"] = {name: json.loads(as_json(rows[name])) for name in row.constants["TEACHERS"]}
+    return json.dumps(told, default=str)
 
 
 def read_results() -> list[Run]:
@@ -216,17 +223,25 @@ def in_parallel(function: Callable, tasks: list[tuple[Row, int]]) -> Iterator[An
     if WORKERS == 1:
         yield from (function(*task) for task in tasks)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(WORKERS, context, initializer=quiet_libraries, max_tasks_per_child=1) as pool:
-        failed = 0
-        for future in as_completed([pool.submit(function, *task) for task in tasks]):
+
+    def in_a_process(task: tuple[Row, int]) -> Any:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, context, initializer=quiet_libraries) as process:  # whose end is no other's
+            return process.submit(function, *task).result()
+
+    failed = 0
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for future in as_completed([pool.submit(in_a_process, task) for task in tasks]):
             if error := future.exception():
                 failed += 1
-                print(f"a run failed ({error!r}); the others go on.", flush=True)
+                told = str(error) if isinstance(error, SystemExit) else "".join(traceback.format_exception(error))
+                print(f"a run failed, the others go on: {told}", flush=True)
             else:
                 yield future.result()
     if failed:
-        raise SystemExit(f"{failed} of {len(tasks)} runs failed, see above; the same command, given again, tries them.")
+        raise SystemExit(
+            f"{failed} of {len(tasks)} runs failed, as told above: mend that; the same command tries them."
+        )
 
 
 def run_all() -> list[Run]:

@@ -109,7 +109,7 @@ def settings_of(script: dict[str, Any]) -> dict[str, Any]:
             f"P_MASK = {constants['P_MASK']} and P_POS = {constants['P_POS']} in {file}: give two numbers of which "
             "the sum is at most 1."
         )
-    if "KNOWLEDGE" in constants and constants["KNOWLEDGE"] == constants["OUTPUT"]:
+    if "KNOWLEDGE" in constants and constants["KNOWLEDGE"].resolve() == constants["OUTPUT"].resolve():
         raise SystemExit(f"KNOWLEDGE and OUTPUT in {file} are both {constants['OUTPUT']}: give each its own folder.")
     return {name: plain(value) for name, value in constants.items() if RULES[name].acts}
 

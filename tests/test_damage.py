@@ -429,7 +429,7 @@ def test_odd_sentences_go_through_all_stages(run, monkeypatch):
         monkeypatch.setattr(stage, "EPOCHS", 1)
     for stage in (prepare_data, finetune_bert, train_bilstm, distill, predict_test, report):
         stage.main()
-    assert load_from_disk("data")["train"]["sentence"][4:6] == ["今\0天", "今?天"]
+    assert {"今\0天", "今?天"} <= set(load_from_disk("data")["train"]["sentence"])
     assert torch.tensor(load_from_disk("knowledge")["label"][:]).isfinite().all()
     answers = [json.loads(one) for one in Path("tnews11_predict.json").read_text().splitlines()]
     assert [one["id"] for one in answers] == list(range(30))

@@ -221,6 +221,20 @@ def test_every_teacher_reads_masks_in_its_own_way_and_who_cannot_gets_none(small
     assert with_masks_as("<mask>", ["[MASK]天"]) == ["<mask>天"]  # as RoBERTa reads it
 
 
+def test_a_teacher_of_other_data_is_told_and_a_training_is_no_teacher(small_distill, monkeypatch, capsys):
+    teacher = best_checkpoint(Path(shutil.copytree("model1", small_distill / "elsewhere")), "")
+    run = json.loads((teacher.parent / "run.json").read_text(encoding="utf-8"))
+    run["settings"]["data"] = "0123456789abcdef"
+    (teacher.parent / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    monkeypatch.setattr(distill, "TEACHERS", [str(teacher)])
+    distill.main()
+    expected = f"{teacher} was trained on other data (other data): it may know what dev asks.\n"
+    assert capsys.readouterr().out.startswith(expected)
+    monkeypatch.setattr(distill, "TEACHERS", [str(teacher.parent)])
+    with pytest.raises(SystemExit, match=r"elsewhere is a training: name a checkpoint in it, such as .*elsewhere/\d-"):
+        distill.main()
+
+
 def test_a_teacher_named_twice_counts_twice(small_distill, monkeypatch, capsys):
     """Also where knowledge/ holds what the same teachers have said, each counted once."""
     first, second = map(str, sorted(Path("model1").glob("*-*"))[:2])

@@ -206,7 +206,12 @@ def test_the_ensemble_is_what_taught_the_student(finished, tmp_path, monkeypatch
     assert "suspicious.csv\nopen " in capsys.readouterr().out
     assert read("comparison.csv")["ensemble"].tolist() == pytest.approx([expected] * 8, abs=1e-4)
     run = json.loads(Path("model3/run.json").read_text(encoding="utf-8"))
-    run["settings"]["teachers"].append(["another", "0123456789abcdef"])
+    assert report.find_ngrams(load_from_disk("data"))[1] is None
+    run["settings"]["ngrams_class_weights"] = "balanced"  # while knowledge/ is of another student
+    Path("model3/run.json").write_text(json.dumps(run), encoding="utf-8")
+    balanced, class_weights = report.find_ngrams(load_from_disk("data"))
+    assert class_weights == "balanced" and not (balanced.weights == ngrams.weights).all()
+    run["settings"]["teachers"]["another"] = "0123456789abcdef"
     Path("model3/run.json").write_text(json.dumps(run), encoding="utf-8")
     report.main()
     assert list(read("comparison.csv")) == ["epoch", "n-gram model", "teacher", "distilled student"]

@@ -41,10 +41,10 @@ def test_teacher_learns_and_drops_out(finished):
     assert model.config.hidden_dropout_prob == 0.1
 
 
-def test_best_checkpoint_is_the_most_accurate_then_the_earliest(tmp_path):
-    for name in ("1-0.5000", "2-0.5300", "10-0.5300", "3-0.5299", "4-0.9", "notes-0.9999"):
+def test_best_checkpoint_is_the_most_accurate_then_the_last(tmp_path):
+    for name in ("1-0.5000", "2-0.5300", "10-0.5300", "3-0.5299", "11-0.5200", "4-0.9", "notes-0.9999"):
         (tmp_path / name).mkdir()
-    assert best_checkpoint(tmp_path, "").name == "2-0.5300"
+    assert best_checkpoint(tmp_path, "").name == "10-0.5300"
 
 
 def test_knowledge_is_what_bert_and_the_n_gram_model_say_in_the_order_of_train(finished):
@@ -56,8 +56,7 @@ def test_knowledge_is_what_bert_and_the_n_gram_model_say_in_the_order_of_train(f
         bert = model(**tokenizer(row["sentence"], return_tensors="pt")).logits.log_softmax(1)[0]
         linear = 2 * torch.tensor(row["label"]) - bert  # half of the mean is the n-gram model's log-probabilities
         assert linear.exp().sum().item() == pytest.approx(1, abs=0.1)  # bf16
-    [[teacher, _]] = json.loads(Path("knowledge/origin.json").read_text())["teachers"]
-    assert teacher == str(best)
+    assert json.loads(Path("knowledge/origin.json").read_text())["teachers"].keys() == {str(best)}
 
 
 def test_predictions_are_in_clues_form(finished):
@@ -128,8 +127,7 @@ def test_knowledge_is_reused_for_another_student_and_made_anew_for_another_teach
     shutil.copytree("knowledge", tmp_path / "knowledge")
     distill.main()
     assert "is of other teachers or other sentences: labelling anew." in capsys.readouterr().out
-    [[teacher, _]] = json.loads((tmp_path / "knowledge/origin.json").read_text())["teachers"]
-    assert teacher == other
+    assert json.loads((tmp_path / "knowledge/origin.json").read_text())["teachers"].keys() == {other}
 
 
 def test_unreachable_hub_says_how_to_get_the_teacher(small_tnews, monkeypatch):

@@ -12,7 +12,7 @@ from datasets import DatasetDict
 from torch import Tensor
 
 BOTH, NGRAMS = "both models contradict", "n-gram model contradicts"
-SEVERAL, IN_DEV = "several labels in train", "also in dev"
+SEVERAL, IN_DEV = "another label as often in train", "another label in dev"
 
 
 def suspicious(
@@ -46,10 +46,11 @@ def suspicious(
     rivals = [rival(counts[row.sentence], row.label) for row in several.itertuples()]
     several = several.assign(reason=SEVERAL, proposed=rivals).dropna(subset="proposed")
     several = several.sort_values("sentence", kind="stable")
-    dev = dict(zip(data["valid"]["sentence"], data["valid"]["label"], strict=True))
-    in_dev = table[table["sentence"].isin(dev)]
-    in_dev = in_dev.assign(reason=IN_DEV, proposed=[labels[dev[sentence]] for sentence in in_dev["sentence"]])
-    in_dev = in_dev[in_dev["proposed"] != in_dev["label"]]
+    dev: dict[str, list[str]] = {}
+    for sentence, number in zip(data["valid"]["sentence"], data["valid"]["label"], strict=True):
+        dev.setdefault(sentence, []).append(labels[number])
+    in_dev = table[[row.label not in dev.get(row.sentence, [row.label]) for row in table.itertuples()]]
+    in_dev = in_dev.assign(reason=IN_DEV, proposed=[dev[sentence][0] for sentence in in_dev["sentence"]])
     result = pandas.concat([found, several, in_dev]).set_index("row").drop(columns="sentence")
     result = result.rename(columns={"written": "sentence"})
     for name in ("label", "proposed"):

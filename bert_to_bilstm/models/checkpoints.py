@@ -34,6 +34,10 @@ def check_weights(directory: Path) -> None:
     Whatever else lies there is not read, and so does no harm.
     """
     if not any((directory / name).is_file() for name in WEIGHTS):
+        if checkpoints(directory):
+            raise SystemExit(
+                f"{directory} is a training: name a checkpoint in it, such as {best_checkpoint(directory, '')}."
+            )
         pickles = sorted(path.name for path in directory.glob("*") if path.suffix in PICKLES)
         if not pickles:
             raise SystemExit(f"{directory}/model.safetensors is missing: copy it there, or name another folder.")
@@ -177,11 +181,11 @@ def checkpoints(directory: Path) -> list[tuple[int, float, Path]]:
 
 
 def best_checkpoint(directory: Path, stage: str) -> Path:
-    """The checkpoint of the highest accuracy, the earliest on a tie.
+    """The checkpoint of the highest accuracy, of equal ones the last, which has learnt more.
 
     Raises SystemExit, naming the script `stage` that makes them, where there is none.
     """
     found = checkpoints(directory)
     if not found:
         raise SystemExit(f"{directory}/ holds no checkpoint: run python {stage} first.")
-    return max(found, key=lambda checkpoint: checkpoint[1])[2]
+    return max(found, key=lambda checkpoint: (checkpoint[1], checkpoint[0]))[2]

@@ -70,8 +70,8 @@ def lines(stream: Iterable[bytes]) -> Iterator[bytes]:
 if __name__ == "__main__":
     if sys.argv[1:]:
         sys.exit("it reads lines from standard input: python classify.py < headlines.txt")
-    if sys.stdin is None:  # closed by whoever started this
-        sys.exit("standard input is closed: python classify.py < headlines.txt gives it lines.")
+    if sys.stdin is None or sys.stdout is None:  # closed by whoever started this
+        sys.exit("standard input or output is closed: python classify.py < headlines.txt gives lines.")
     classify = Classifier(Path(__file__).resolve().parent)
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     number = 0

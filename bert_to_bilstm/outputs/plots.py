@@ -44,7 +44,12 @@ def save(figure: Figure, path: Path) -> None:
 def draw_curve(axes: Axes, values: pandas.Series, label: str, colour: str) -> None:
     """`values` by epoch, with a ring round the best epoch."""
     axes.plot(values.index, values, marker=".", color=colour, label=label)
-    axes.plot(values.idxmax(), values.max(), marker="o", markersize=11, fillstyle="none", color=colour)
+    axes.plot(best_epoch(values), values.max(), marker="o", markersize=11, fillstyle="none", color=colour)
+
+
+def best_epoch(values: pandas.Series) -> int:
+    """The last one in which they are highest, as `best` links it."""
+    return values[::-1].idxmax()
 
 
 def draw_epochs(axes: Axes, ylabel: str) -> None:
@@ -68,7 +73,7 @@ def draw_history(path: Path, history: list[dict[str, str]]) -> None:
     draw_epochs(left, "train loss")
     draw_curve(right, accuracy, "dev accuracy", "tab:blue")
     draw_epochs(right, "dev accuracy")
-    right.set_title(f"best: {accuracy.max():.4f} in epoch {accuracy.idxmax()}", fontsize="medium")
+    right.set_title(f"best: {accuracy.max():.4f} in epoch {best_epoch(accuracy)}", fontsize="medium")
     save(figure, path)
 
 

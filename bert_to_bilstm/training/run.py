@@ -74,9 +74,10 @@ class Run:
         different = [name for name in settings | earlier if settings.get(name) != earlier.get(name)]
         planned = earlier["EPOCHS"]
         if different == ["EPOCHS"] and not (self.can_be_extended and self.epochs > planned):
+            why = "" if self.can_be_extended else ", and its learning rate was planned for them"
             raise SystemExit(
-                f"{self.directory}/ was trained for {planned} epochs, and its learning rate was planned for them: "
-                f"for EPOCHS = {self.epochs}, train anew ({move})."
+                f"{self.directory}/ was trained for {planned} epochs{why}: for EPOCHS = {self.epochs}, train anew "
+                f"({move})."
             )
         if different not in ([], ["EPOCHS"]):
             changes = ", ".join(f"{name} {earlier.get(name)!r} → {settings.get(name)!r}" for name in different)
@@ -93,8 +94,7 @@ class Run:
                     f"state-*/ to go on from: put them back, or move it away ({move}) to train anew."
                 )
             return False
-        if not self.can_be_extended:  # this and the rest: of a run that was killed just before it did so
-            remove_states(self.directory)
+        self.clean_up()  # this and the link: where it was killed just before it did so
         self.link_best()
         say(f"{self.directory}/ is finished with these settings and this data; nothing to do.")
         return True
@@ -136,7 +136,8 @@ class Run:
                 f"({move_away(self.directory)}), train anew."
             ) from None
         if is_first_process():
-            self.write_history(state["history"])  # it may have been stopped before it did so
+            self.write_history(state["history"])  # this and the rest: it may have been stopped before it did so
+            self.clean_up()
         say(f"{self.directory}/ was stopped after epoch {len(state['history'])}: going on from there.")
         return state["history"]
 
@@ -150,8 +151,8 @@ class Run:
     ) -> None:
         """Writes the checkpoint, the `state` that `resume` needs, history.png, then history.csv.
 
-        In this order a run that is killed anywhere can go on: checkpoints that do not stay are removed before, older
-        states after it is known to have come so far, and the last one where the run is finished.
+        In this order a run that is killed anywhere can go on; checkpoints that do not stay and older states are removed
+        last, and the last state where the run is finished.
         """
         epoch, accuracy = history[-1]["epoch"], history[-1]["valid_accuracy"]
         checkpoint_name = f"{epoch}-{accuracy}"
@@ -164,14 +165,12 @@ class Run:
         for number, _, path in checkpoints(self.directory):  # of this epoch, trained before and rounded otherwise
             if number == int(epoch) and path.name != checkpoint_name:
                 remove_files(path, CHECKPOINT_FILES)
-        self.remove_checkpoints()
-        finished = len(history) == self.epochs and not self.can_be_extended
-        if not finished:
+        if self.last_state(len(history)):
             with new_directory(self.directory / f"state-{epoch}") as target:
                 with open(target / "state.pt", "wb") as file:  # given a path, torch does not tell a full disk
                     torch.save(state, file)
         self.write_history(history)
-        remove_states(self.directory, "" if finished else f"state-{epoch}")
+        self.clean_up()
 
     def write_history(self, history: list[dict]) -> None:
         """Writes history.png, then history.csv."""
@@ -193,12 +192,23 @@ class Run:
             f"(KEEP_CHECKPOINTS); {more * size:,.0f} MB more while it trains."
         )
 
+    def last_state(self, epochs: int) -> str:
+        """The name of the state that stays after so many epochs; none where the run is finished."""
+        return f"state-{epochs}" if epochs < self.epochs or self.can_be_extended else ""
+
+    def clean_up(self) -> None:
+        """Removes the checkpoints and states that are not to stay, if that has not been done."""
+        last = self.last_state(len(read_history(self.directory)))
+        if is_first_process() and any(path.name != last for path in saved_states(self.directory)):
+            self.remove_checkpoints()
+            remove_states(self.directory, last)
+
     def remove_checkpoints(self) -> None:
         """Removes those that are neither among the `keep` best nor the last, and nothing that stands beside them."""
         if not self.keep:
             return
         found = checkpoints(self.directory)
-        best = sorted(found, key=lambda checkpoint: checkpoint[1], reverse=True)[: self.keep]  # earlier ones first
+        best = sorted(found, key=lambda checkpoint: (checkpoint[1], checkpoint[0]), reverse=True)[: self.keep]
         for checkpoint in found[:-1]:
             if checkpoint not in best:
                 remove_files(checkpoint[2], CHECKPOINT_FILES)

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 from pathlib import Path
 
 import pandas
@@ -88,15 +89,34 @@ def test_finished_runs_are_not_trained_again(small_ablation, small_rows, monkeyp
     assert len(after) == 2 and after["constants"].str.contains('"WEIGHT_DECAY": 0.25').sum() == 1
 
 
+def test_a_student_is_trained_anew_where_its_teacher_is(small_ablation, small_rows, monkeypatch):
+    distilled, ensemble = (next(row for row in small_rows if row.name == name) for name in ("distilled", "ensemble"))
+    before = ablation.as_json(distilled), ablation.as_json(ensemble)
+    monkeypatch.setitem(ablation.DEFAULTS["finetune_bert"], "WEIGHT_DECAY", 0.25)
+    after = ablation.as_json(distilled), ablation.as_json(ensemble)
+    assert before[0] != after[0] and before[1] != after[1]
+    monkeypatch.setitem(ablation.DEFAULTS["distill"], "WEIGHT_DECAY", 0.25)  # which trains no ensemble
+    assert ablation.as_json(distilled) != after[0] and ablation.as_json(ensemble) == after[1]
+
+
+def end_or_say(word: str) -> str:
+    if word == "SIGKILL":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word == "an error":
+        raise SystemExit(word)
+    return word
+
+
 @pytest.mark.slow
-def test_several_run_at_a_time_each_in_a_process_of_its_own(monkeypatch):
+def test_several_run_at_a_time_each_in_a_process_of_its_own(monkeypatch, capsys):
     monkeypatch.setattr(ablation, "WORKERS", 2)
     processes = set(ablation.in_parallel(os.getpid, [(), ()]))
     assert len(processes) == 2 and os.getpid() not in processes
-    done = ablation.in_parallel(Path.stat, [(Path("missing"),), (Path("."),)])
-    assert next(done).st_size  # what fails keeps nothing back
-    with pytest.raises(SystemExit, match="1 of 2 runs failed"):
+    done = ablation.in_parallel(end_or_say, [("SIGKILL",), ("an error",), ("right",)])
+    assert next(done) == "right"  # what fails keeps nothing back
+    with pytest.raises(SystemExit, match="2 of 3 runs failed"):
         next(done)
+    assert "a run failed, the others go on: an error" in capsys.readouterr().out
 
 
 def test_held_out_sentences_are_rows_of_train_that_are_not_learnt(small_ablation, monkeypatch):

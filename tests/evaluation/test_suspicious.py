@@ -50,7 +50,7 @@ def test_of_200_planted_labels_in_4000_rows_most_are_among_the_first_200():
 def test_what_the_teacher_does_not_contradict_and_what_stands_there_twice():
     data = DatasetDict(
         train=as_data(["甲", "乙", "丙", "丙", "丙", "丁", "己", "己", "庚"], [0, 0, 1, 1, 2, 0, 0, 2, 1]),
-        valid=as_data(["丁", "戊", "庚"], [2, 2, 1]),
+        valid=as_data(["丁", "戊", "庚", "庚"], [2, 2, 1, 0]),
     )
     unseen = torch.tensor(
         [[0.0, 9, 0], [0, 9, 0], [0, 9, 0], [0, 9, 0], [0, 0, 9], [9, 0, 0], [9, 0, 0], [0, 0, 9], [0, 9, 0]]

@@ -106,7 +106,7 @@ def test_the_page_of_a_finished_run(finished, chromium):
     rows = chromium.texts("#panel-summary .scroll:first-of-type tbody tr th")
     assert rows[:6] == ["most frequent class", "n-gram model", "teacher", "ensemble", "student alone", STUDENT]
     history = pandas.read_csv("model3/history.csv")["valid_accuracy"]
-    best = f"{STUDENT}, best {100 * history.max():.2f} % in epoch {history.idxmax() + 1}"
+    best = f"{STUDENT}, best {100 * history.max():.2f} % in epoch {history[::-1].idxmax() + 1}"
     assert best in chromium.texts(".legend li")
     assert chromium.texts(".classes tbody th") == ["news_story", "news_sports", "news_tech"]
     wrong = pandas.read_csv(report.OUTPUT / "errors.csv", dtype=str)
@@ -276,7 +276,7 @@ def test_suspicious_rows_have_a_tab(tmp_path, chromium):
             "sentence": ["标题", SCRIPT],
             "label": ["c0", "c1"],
             "label label_desc": ["第c0类", END],
-            "reason": ["both models contradict", "also in dev"],
+            "reason": ["both models contradict", "another label in dev"],
             "proposed": ["c1", "c0"],
             "proposed label_desc": [END, "第c0类"],
             "confidence": [0.987, None],
@@ -287,7 +287,7 @@ def test_suspicious_rows_have_a_tab(tmp_path, chromium):
     assert chromium.visible("#panel-suspicious")
     first, second = chromium.texts("#panel-suspicious td")[:6], chromium.texts("#panel-suspicious td")[6:]
     assert first == ["7", "标题", "第c0类", "both models contradict", END, "98.7 %"]
-    assert second[:5] == ["8", SCRIPT, END, "also in dev", "第c0类"]
+    assert second[:5] == ["8", SCRIPT, END, "another label in dev", "第c0类"]
 
 
 def test_classes_of_one_description_are_told_apart(tmp_path, chromium):

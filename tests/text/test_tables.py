@@ -93,7 +93,9 @@ def test_a_label_of_few_rows_stays_in_train_and_that_dev_lacks_it_is_said(tnews,
     pandas.concat([REVIEWS, few]).to_csv(tnews / "train.csv", index=False)
     prepare_data.main()
     assert set(load_data()["train"]["label"]) == {0, 1, 2}
-    assert "dev has no row of label 中评: its figures, macro-F1 too, say nothing of that." in capsys.readouterr().out
+    assert (
+        "dev has no row of label 中评: its figures, macro-F1 too, say nothing of that; a dev" in capsys.readouterr().out
+    )
 
 
 def test_constants_name_other_columns(tnews, monkeypatch):
@@ -105,6 +107,13 @@ def test_constants_name_other_columns(tnews, monkeypatch):
     monkeypatch.setattr(prepare_data, "LABEL_COLUMN", "类别")
     monkeypatch.setattr(prepare_data, "SENTENCE_COLUMN", "评论")
     prepare_data.main()
+    REVIEWS.rename(columns={"label": "类别"}).to_csv("tnews/dev.csv", index=False)
+    with pytest.raises(SystemExit, match=r"dev\.csv, row 2: no '评论' among"):
+        prepare_data.main()
+    REVIEWS.rename(columns={"text": "评论", "label": "类别"}).assign(类别="").to_csv("tnews/dev.csv", index=False)
+    with pytest.raises(SystemExit, match=r"dev\.csv, row 2: no 类别: give the row one"):
+        prepare_data.main()
+    Path("tnews/dev.csv").unlink()
     assert len(load_data()["train"]) == 54
 
 
@@ -165,7 +174,7 @@ def test_a_column_of_texts_is_no_column_of_labels(tnews, monkeypatch):
         ("train.jsonl", '{"text": "很好", "label": "好评"}\n{"text": "差"}\n', "line 2: no 'label'"),
         ("train.jsonl", '{"text": "很好", "label": null}\n', "'label' is not text"),
         ("train.csv", "text,label\n很好,好评\n", "one class alone"),
-        ("train.csv", "text,label\n,好评\n ,差评\n", "there is nothing to learn"),
+        ("train.csv", "text,label\n,好评\n ,差评\n", "its rows have labels and no text: give them some"),
     ],
 )
 def test_a_row_that_cannot_be_read_is_named(tnews, name, content, message):
@@ -230,5 +239,6 @@ def test_blanks_are_no_labels_and_what_is_not_read_is_named(tnews, capsys):
     prepare_data.main()
     printed = capsys.readouterr().out
     assert load_labels() == {0: "好评", 1: "差评"}
-    assert "tnews/train.csv: 1 of 60 rows have a label and no text (7): they teach nothing" in printed
+    assert "tnews/train.csv: 1 of 60 rows have a label and no text, and are left out: 7.\n" in printed
+    assert sum(map(len, load_data().values())) == 59
     assert "tnews/validation.csv is not read: files are called train, dev, test, test1.0 or labels" in printed

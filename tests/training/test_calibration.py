@@ -70,7 +70,7 @@ def test_the_best_checkpoints_and_the_last_are_kept(finished_run, tmp_path):
     kept = sorted(path.name for path in (tmp_path / "model2").glob("*-0.*"))
     history = (tmp_path / "model2" / "history.csv").read_text().splitlines()[1:]
     accuracies = [row.split(",")[2] for row in history]
-    best = f"{accuracies.index(max(accuracies)) + 1}-{max(accuracies)}"
+    best = f"{len(accuracies) - accuracies[::-1].index(max(accuracies))}-{max(accuracies)}"  # the last of equals
     assert kept == sorted({best, f"5-{accuracies[-1]}"})
     assert (tmp_path / "model2" / "best").resolve().name == best
     assert "model2/ will take" in result.stdout and "2 checkpoints of" in result.stdout

@@ -3,6 +3,7 @@
 import signal
 from pathlib import Path
 
+import pandas
 import pytest
 from conftest import Child, Fault, outcome
 
@@ -67,7 +68,9 @@ def workplace(finished_run, tmp_path_factory):
         pytest.param(
             "train_bilstm", Fault("bert_to_bilstm.training.run", "remove_states", 2), id="removing the older state"
         ),
-        pytest.param("train_bilstm", Fault("bert_to_bilstm.training.run:Run", "conclude"), id="after the last row"),
+        pytest.param("train_bilstm", Fault("bert_to_bilstm.training.run:Run", "clean_up", 2), id="before cleaning up"),
+        pytest.param("train_bilstm", Fault("bert_to_bilstm.training.run:Run", "clean_up", 3), id="after the last row"),
+        pytest.param("train_bilstm", Fault("bert_to_bilstm.training.run:Run", "conclude"), id="before the last line"),
         pytest.param("distill", Fault("bert_to_bilstm.training.run:Run", "conclude"), id="before model.onnx"),
         pytest.param("distill", Fault("bert_to_bilstm.distillation.labelling:Ensemble", "logits", 3), id="labelling"),
         pytest.param(
@@ -82,3 +85,11 @@ def test_a_killed_run_ends_as_if_it_had_not_been(workplace, stage, fault):
     assert run(directory, stage, fault) == -signal.SIGKILL
     assert run(directory, stage) == 0
     assert outcome(directory / "out") | outcome(directory / "new-knowledge") == expected
+
+
+def test_the_best_that_history_names_is_there_until_the_next_state_is(workplace):
+    """Where the epoch that is repeated comes out otherwise, as on another machine, it may be the best of all."""
+    directory, _ = workplace("train_bilstm")
+    assert run(directory, "train_bilstm", Fault("torch", "save", 2)) == -signal.SIGKILL
+    [row] = pandas.read_csv(directory / "out/history.csv", dtype=str).to_dict("records")
+    assert (directory / f"out/{row['epoch']}-{row['valid_accuracy']}/model.safetensors").exists()
