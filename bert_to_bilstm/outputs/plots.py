@@ -134,7 +134,7 @@ def draw_ablation(path: Path, accuracies: dict[str, list[float]]) -> None:
     figure = Figure(figsize=(8, 1 + 0.3 * len(accuracies)), layout="constrained")
     axes = figure.subplots()
     for line, (name, values) in enumerate(accuracies.items()):
-        model = next((model for model in COLOURS if name.startswith(model)), "distilled student")
+        model = next((model for model in COLOURS if name.startswith(model.split()[0])), "distilled student")
         colour = COLOURS[model]
         axes.plot(values, [line] * len(values), ".", color=colour, alpha=0.6)
         axes.plot(sum(values) / len(values), line, marker="|", markersize=14, markeredgewidth=2, color=colour)
