@@ -86,15 +86,15 @@ def find_teachers(data: DatasetDict) -> list[Path]:
 
     Raises SystemExit where one is no checkpoint directory.
     """
-    named = [expand(Path(teacher)) for teacher in TEACHERS]
+    expected, named = digests(data), [expand(Path(teacher)) for teacher in TEACHERS]
     for teacher in named:
         if not teacher.is_dir():
             raise SystemExit(f"{teacher} in TEACHERS is not there: name checkpoint directories.")
-    best = () if TEACHERS else (trained_checkpoint(Path("model1"), "finetune_bert.py", digests(data), finished=True),)
+    best = () if TEACHERS else (trained_checkpoint(Path("model1"), "finetune_bert.py", expected, finished=True),)
     teachers = [*named, *best]
     for teacher in teachers:
         check_weights(teacher)
-        if different := different_data(teacher.parent, digests(data)):
+        if different := different_data(teacher.parent, expected):
             say(f"{teacher} was trained on other data (other {' and '.join(different)}): it may know what dev asks.")
     return teachers
 

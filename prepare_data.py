@@ -41,6 +41,7 @@ from bert_to_bilstm.text.tnews import (
     number_rows,
     read_labels,
     read_rows,
+    row_of,
 )
 from bert_to_bilstm.text.tokenizer import (
     MOST_UNKNOWN,
@@ -128,13 +129,19 @@ def columns_to_read(name: str, path: Path) -> dict[str, Sequence[str]]:
 
 def with_text(path: Path, rows: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
     """The labelled rows that have a text; a line names the others. Raises SystemExit where none has."""
-    blank = [place.rsplit(" ", 1)[1] for place, row in rows if not row["sentence"].strip()]
-    if len(blank) == len(rows):
+    whole = [(place, row) for place, row in rows if row["sentence"].strip()]
+    if not whole:
         raise SystemExit(f"{path}: its rows have labels and no text: give them some.")
-    if blank:
-        shown = ", ".join(blank[:MANY]) + (" …" if len(blank) > MANY else "")
-        print(f"{path}: {len(blank):,} of {len(rows):,} rows have a label and no text, and are left out: {shown}.")
-    return [(place, row) for place, row in rows if row["sentence"].strip()]
+    if len(whole) < len(rows):
+        blank = first_of([str(row_of(place)) for place, row in rows if not row["sentence"].strip()])
+        left_out = len(rows) - len(whole)
+        print(f"{path}: {left_out:,} of {len(rows):,} rows have a label and no text, and are left out: {blank}.")
+    return whole
+
+
+def first_of(names: Sequence[str]) -> str:
+    """Some names in a message."""
+    return ", ".join(names[:MANY]) + (" …" if len(names) > MANY else "")
 
 
 def read_source(source: Path) -> tuple[pandas.DataFrame, dict[str, dict[str, list]]]:
@@ -144,11 +151,10 @@ def read_source(source: Path) -> tuple[pandas.DataFrame, dict[str, dict[str, lis
     labels = read_labels(listed) if listed else None
     rows = {name: read_rows(path, columns_to_read(name, path)) for name, path in files.items()}
     described = listed or files["train"]
-    for name in [name for name in rows if not name.startswith("test")]:
-        rows[name] = with_text(files[name], rows[name])
+    rows |= {name: with_text(files[name], part) for name, part in rows.items() if not name.startswith("test")}
     if labels is None:
         labels = collect_labels(described, rows["train"])
-        names = ", ".join(labels.index[:MANY]) + (" …" if len(labels) > MANY else "")
+        names = first_of(labels.index)
         print(f"{source}/ has no labels.json: the classes are the {len(labels)} labels of {described.name}: {names}.")
     splits = {
         SPLITS[name]: number_ids(part) if name.startswith("test") else number_rows(part, labels, described)

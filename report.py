@@ -83,10 +83,10 @@ def find_ngrams(data: DatasetDict) -> tuple[NgramClassifier, str | None]:
     weights; where no student was taught by one, one without weights.
     """
     class_weights = student_settings().get("ngrams_class_weights")
-    origin, expected = read_json(KNOWLEDGE / "origin.json"), (digests(data)["data"], class_weights)
-    if isinstance(origin, dict) and (origin.get("data"), origin.get("ngrams_class_weights")) == expected:
-        if origin.get("ngrams"):
-            return load_ngrams(KNOWLEDGE / NGRAMS), class_weights
+    expected = {"data": digests(data)["data"], "ngrams_class_weights": class_weights}
+    origin = read_json(KNOWLEDGE / "origin.json")
+    if isinstance(origin, dict) and origin.get("ngrams") and expected == {name: origin.get(name) for name in expected}:
+        return load_ngrams(KNOWLEDGE / NGRAMS), class_weights
     say("training an n-gram model to compare with ...")
     train = data["train"]
     return train_ngrams(train["sentence"][:], train["label"][:], len(load_labels()), class_weights), class_weights
@@ -104,22 +104,27 @@ def ngram_weight(teacher: Path) -> float:
     if taught_by and taught_by != [model_fingerprint(teacher)]:
         say(f"others than {teacher} taught the distilled student: its teachers together have no row.")
         return 0
-    return (settings.get("ngrams") or 0) if taught_by else 0
+    return settings.get("ngrams") or 0
 
 
 def predict(
-    checkpoints: dict[str, Path], ngrams: NgramClassifier, unseen: Tensor, data: DatasetDict, labels: dict[int, str]
+    checkpoints: dict[str, Path],
+    ngrams: NgramClassifier,
+    fitted: Tensor,
+    unseen: Tensor,
+    data: DatasetDict,
+    labels: dict[int, str],
 ) -> dict[str, dict[str, Tensor]]:
     """Model → split (valid, train) → logits (sentence, class).
 
     The first two are what a model has to beat: always the most frequent class, and the linear model of n-grams.
-    "ensemble": this and the teacher, as they taught the distilled student together; `unseen`: what n-gram models say of
-    train sentences that they have not seen.
+    "ensemble": this and the teacher, as they taught the distilled student together. `fitted`, `unseen`: what the n-gram
+    model says of train, and what those say that have not seen the sentence.
     """
     frequencies = torch.tensor(data["train"]["label"][:]).bincount(minlength=len(labels)).float()
     logits = {
         "most frequent class": {split: frequencies.expand(len(data[split]), -1) for split in ("valid", "train")},
-        "n-gram model": {split: ngrams.predict_logits(data[split]["sentence"][:]) for split in ("valid", "train")},
+        "n-gram model": {"valid": ngrams.predict_logits(data["valid"]["sentence"][:]), "train": fitted},
     }
     for name, checkpoint in checkpoints.items():
         say(f"reading {sum(len(data[split]) for split in ('valid', 'train')):,} sentences with {checkpoint} ...")
@@ -128,7 +133,7 @@ def predict(
             split: predict_logits(model, tokenizer, data[split]["sentence"][:]) for split in ("valid", "train")
         }
         if name == "teacher" and (weight := ngram_weight(checkpoint)):
-            linear = logits["n-gram model"] | {"train": mixed(logits["n-gram model"]["train"], unseen)}
+            linear = logits["n-gram model"] | {"train": mixed(fitted, unseen)}
             logits["ensemble"] = {
                 split: weighted_mean([(weight, linear[split]), (1 - weight, logits["teacher"][split])])
                 for split in ("valid", "train")
@@ -143,8 +148,8 @@ def compare_models() -> None:
     ngrams, class_weights = find_ngrams(data)
     train = data["train"]
     say(f"asking n-gram models of the {len(train):,} train sentences that they have not seen ...")
-    _, unseen = fitted_and_unseen(ngrams, train["sentence"][:], train["label"][:], class_weights)
-    logits = predict(checkpoints, ngrams, unseen, data, labels)
+    fitted, unseen = fitted_and_unseen(ngrams, train["sentence"][:], train["label"][:], class_weights)
+    logits = predict(checkpoints, ngrams, fitted, unseen, data, labels)
     table = compare(checkpoints, logits, data, len(labels))
     say(table.to_string(float_format="{:.4f}".format))
     say("new: dev rows whose sentence is not in train")

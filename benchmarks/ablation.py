@@ -200,11 +200,10 @@ def read_results() -> list[Run]:
     table = pandas.read_csv(RESULTS, keep_default_na=False)
     known = {(row.split, row.name): as_json(row) for row in ROWS}
     runs = [Run(**line) for line in table.to_dict("records")]
-    if others := sorted(
-        {f"{run.split}, {run.row}" for run in runs if known.get((run.split, run.row)) != run.constants}
-    ):
+    current = [run for run in runs if known.get((run.split, run.row)) == run.constants]
+    if others := sorted({f"{run.split}, {run.row}" for run in runs if run not in current}):
         print(f"{RESULTS}: with other constants than now, left out: {'; '.join(others)}.")
-    return [run for run in runs if known.get((run.split, run.row)) == run.constants]
+    return current
 
 
 def write_results(runs: list[Run]) -> None:

@@ -221,8 +221,9 @@ def test_of_train_the_ensemble_says_what_the_student_was_taught(finished):
     data, labels = load_from_disk("data"), load_labels()
     ngrams, class_weights = report.find_ngrams(data)
     train = data["train"]
-    _, unseen = fitted_and_unseen(ngrams, train["sentence"][:], train["label"][:], class_weights)
-    logits = report.predict({"teacher": best_checkpoint(Path("model1"), "")}, ngrams, unseen, data, labels)
+    both = fitted_and_unseen(ngrams, train["sentence"][:], train["label"][:], class_weights)
+    logits = report.predict({"teacher": best_checkpoint(Path("model1"), "")}, ngrams, *both, data, labels)
+    torch.testing.assert_close(logits["n-gram model"]["train"], ngrams.predict_logits(train["sentence"][:]))
     taught = {row["sentence"]: row["label"] for row in load_from_disk("knowledge") if row["source"] == "train"}
     expected = torch.tensor([taught[sentence] for sentence in train["sentence"]])
     torch.testing.assert_close(logits["ensemble"]["train"], expected, atol=5e-2, rtol=5e-2)  # bf16

@@ -180,12 +180,17 @@ def checkpoints(directory: Path) -> list[tuple[int, float, Path]]:
     return sorted((int(name[1]), float(name[2]), path) for name, path in names if name)
 
 
+def best_first(directory: Path) -> list[tuple[int, float, Path]]:
+    """The checkpoints by accuracy, the highest first, of equal ones the last, which has learnt more."""
+    return sorted(checkpoints(directory), key=lambda checkpoint: (checkpoint[1], checkpoint[0]), reverse=True)
+
+
 def best_checkpoint(directory: Path, stage: str) -> Path:
-    """The checkpoint of the highest accuracy, of equal ones the last, which has learnt more.
+    """The first of `best_first`.
 
     Raises SystemExit, naming the script `stage` that makes them, where there is none.
     """
-    found = checkpoints(directory)
+    found = best_first(directory)
     if not found:
         raise SystemExit(f"{directory}/ holds no checkpoint: run python {stage} first.")
-    return max(found, key=lambda checkpoint: (checkpoint[1], checkpoint[0]))[2]
+    return found[0][2]

@@ -180,8 +180,13 @@ def number_rows(rows: list[tuple[str, dict]], labels: pandas.DataFrame, known: P
     return {
         "label": [numbers[str(row["label"])] for _, row in rows],
         "sentence": [row["sentence"] for _, row in rows],
-        "row": [int(place.rsplit(" ", 1)[1]) for place, _ in rows],
+        "row": [row_of(place) for place, _ in rows],
     }
+
+
+def row_of(place: str) -> int:
+    """The number of a row in its file, of its place in words."""
+    return int(place.rsplit(" ", 1)[1])
 
 
 def hold_out(train: dict[str, list], seed: int) -> tuple[dict[str, list], dict[str, list]]:

@@ -35,7 +35,7 @@ def read_unlabelled(path: str | Path) -> Iterator[str]:
     """
     path = expand(path)
     if not path.exists():
-        raise SystemExit(f"{path} in UNLABELLED is missing: name files that are there in distill.py.")
+        raise SystemExit(f"{path} in UNLABELLED is missing: in distill.py, name files that are there.")
     if path.is_dir():
         raise SystemExit(f"{path} in UNLABELLED is a directory: name the files in it.")
     refuse_lfs_pointer(path)

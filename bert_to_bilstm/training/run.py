@@ -28,7 +28,14 @@ from bert_to_bilstm.files import (
     write_text,
     writing,
 )
-from bert_to_bilstm.models.checkpoints import CHECKPOINT_FILES, EXPORTED, best_checkpoint, checkpoints, save_tokenizer
+from bert_to_bilstm.models.checkpoints import (
+    CHECKPOINT_FILES,
+    EXPORTED,
+    best_checkpoint,
+    best_first,
+    checkpoints,
+    save_tokenizer,
+)
 from bert_to_bilstm.outputs.plots import draw_history
 from bert_to_bilstm.stages import is_first_process, say
 from bert_to_bilstm.training.device import is_out_of_memory
@@ -68,7 +75,8 @@ class Run:
         earlier = recorded_settings(self.directory)
         if earlier is None:
             raise SystemExit(f"{self.directory}/ holds something that is not a run of ours: move it away ({move}).")
-        if not checkpoints(self.directory) and not read_history(self.directory):  # it failed in its first epoch
+        done = len(read_history(self.directory))
+        if not checkpoints(self.directory) and not done:  # it failed in its first epoch
             return False
         settings = json.loads(json.dumps(self.settings))
         different = [name for name in settings | earlier if settings.get(name) != earlier.get(name)]
@@ -84,7 +92,7 @@ class Run:
             raise SystemExit(
                 f"{self.directory}/ was trained with other settings or data ({changes}): move it away ({move})."
             )
-        if (done := len(read_history(self.directory))) < self.epochs:
+        if done < self.epochs:
             # The first epoch's checkpoint is there before its state; a later one has that of the epoch before.
             if not saved_states(self.directory) and (
                 done or any(epoch > 1 for epoch, _, _ in checkpoints(self.directory))
@@ -94,7 +102,7 @@ class Run:
                     f"state-*/ to go on from: put them back, or move it away ({move}) to train anew."
                 )
             return False
-        self.clean_up()  # this and the link: where it was killed just before it did so
+        self.clean_up(done)  # this and the link: where it was killed just before it did so
         self.link_best()
         say(f"{self.directory}/ is finished with these settings and this data; nothing to do.")
         return True
@@ -137,7 +145,7 @@ class Run:
             ) from None
         if is_first_process():
             self.write_history(state["history"])  # this and the rest: it may have been stopped before it did so
-            self.clean_up()
+            self.clean_up(len(state["history"]))
         say(f"{self.directory}/ was stopped after epoch {len(state['history'])}: going on from there.")
         return state["history"]
 
@@ -170,7 +178,7 @@ class Run:
                 with open(target / "state.pt", "wb") as file:  # given a path, torch does not tell a full disk
                     torch.save(state, file)
         self.write_history(history)
-        self.clean_up()
+        self.clean_up(len(history))
 
     def write_history(self, history: list[dict]) -> None:
         """Writes history.png, then history.csv."""
@@ -196,9 +204,9 @@ class Run:
         """The name of the state that stays after so many epochs; none where the run is finished."""
         return f"state-{epochs}" if epochs < self.epochs or self.can_be_extended else ""
 
-    def clean_up(self) -> None:
-        """Removes the checkpoints and states that are not to stay, if that has not been done."""
-        last = self.last_state(len(read_history(self.directory)))
+    def clean_up(self, epochs: int) -> None:
+        """Removes the checkpoints and states that do not stay after so many epochs, if that has not been done."""
+        last = self.last_state(epochs)
         if is_first_process() and any(path.name != last for path in saved_states(self.directory)):
             self.remove_checkpoints()
             remove_states(self.directory, last)
@@ -207,10 +215,9 @@ class Run:
         """Removes those that are neither among the `keep` best nor the last, and nothing that stands beside them."""
         if not self.keep:
             return
-        found = checkpoints(self.directory)
-        best = sorted(found, key=lambda checkpoint: (checkpoint[1], checkpoint[0]), reverse=True)[: self.keep]
-        for checkpoint in found[:-1]:
-            if checkpoint not in best:
+        last = checkpoints(self.directory)[-1:]
+        for checkpoint in best_first(self.directory)[self.keep :]:
+            if checkpoint not in last:
                 remove_files(checkpoint[2], CHECKPOINT_FILES)
 
     def link_best(self) -> None:

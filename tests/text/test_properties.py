@@ -156,6 +156,7 @@ def test_unlabelled_text_is_read_whole_or_its_bad_line_named(folder, content):
         for encoding in ["utf-8", "gb18030"][: 1 + told.startswith("neither")]:
             with pytest.raises(UnicodeDecodeError):
                 content.split(b"\n")[int(line) - 1].decode(encoding)
+        b"\n".join(content.split(b"\n")[: int(line) - 1]).decode(encoding)  # it is the first one
     else:
         lines = re.split("\r\n|\r|\n", content.decode(encoding_of(path)))
         assert read == [line.strip() for line in lines if line.strip()]
