@@ -182,8 +182,12 @@ def article_teacher(name: str, rows: Dataset, steps: int) -> Callable[[], float]
 
 
 def trainer_teacher(name: str, rows: Dataset) -> Callable[[], float]:
-    """transformers' Trainer with our model, batch size, precision, optimizer and length grouping: an epoch a round."""
-    model, tokenizer = load_teacher(name)
+    """transformers' Trainer and layers with our attention, batch size, precision, optimizer and length grouping: an
+    epoch a round.
+    """
+    ours, tokenizer = load_teacher(name)
+    attention = ours.config._attn_implementation
+    model = BertForSequenceClassification.from_pretrained(name, attn_implementation=attention)
     encoded = rows.map(
         lambda batch: tokenizer(batch["sentence"], truncation=True, max_length=finetune_bert.MAX_LENGTH),
         batched=True,

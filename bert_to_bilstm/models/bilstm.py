@@ -206,18 +206,21 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
         return states.masked_fill(padding.unsqueeze(2), -1).amax(1)  # no state is smaller
 
     def dropout(self, values: Tensor) -> Tensor:
-        """Dropout where the model trains: what `nn.Dropout` does, in half of its time on a CPU.
+        return drop_out(values, self.config.dropout) if self.training else values
 
-        A 64-bit random number serves four values; the chance is met to within 1 in 65,536.
-        """
-        chance = self.config.dropout
-        if not self.training or not chance:
-            return values
-        if values.device.type != "cpu":
-            return dropout(values, chance)
-        bits = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        kept = bits.view(torch.int16)[: values.numel()].view_as(values) >= round(65_536 * chance) - 32_768
-        return values * kept * (1 / (1 - chance))
+
+def drop_out(values: Tensor, chance: float) -> Tensor:
+    """Dropout: what `torch.nn.functional.dropout` does where it trains, in less than half of its time on a CPU.
+
+    A 64-bit random number serves four values; the chance is met to within 1 in 65,536.
+    """
+    if not chance:
+        return values
+    if values.device.type != "cpu":
+        return dropout(values, chance)
+    bits = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    kept = bits.view(torch.int16)[: values.numel()].view_as(values) >= round(65_536 * chance) - 32_768
+    return values * kept.to(values.dtype) * (1 / (1 - chance))
 
 
 def new_student(

@@ -5,11 +5,7 @@ import json
 import re
 import sys
 from pathlib import Path
-from types import MethodType
 
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import linear
 from transformers import (
     AutoModelForSequenceClassification,
     PreTrainedModel,
@@ -19,6 +15,7 @@ from transformers import (
 
 import bert_to_bilstm.models.bilstm  # noqa: F401  registers the student with AutoModelForSequenceClassification
 from bert_to_bilstm.files import file_fingerprint, first_line, refuse_lfs_pointer
+from bert_to_bilstm.models.forwards import set_forwards
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")  # whole, or in parts
 TOKENIZER = ("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model")
@@ -121,26 +118,8 @@ def load_classifier(
     check_model(directory, model, tokenizer)
     if labels is not None and model.config.id2label != labels:
         raise SystemExit(f"{directory} was trained on other classes than those of data/label.csv: train it again.")
-    head_in_fp32(model)
+    set_forwards(model)
     return model.eval(), tokenizer
-
-
-def head_in_fp32(model: PreTrainedModel) -> None:
-    """Lets the last linear layer, which gives the logits, compute in fp32 whatever the precision of the others.
-
-    In bf16 two classes would often be equal. The student does so by itself.
-    """
-    heads = [
-        one for one in model.modules() if isinstance(one, nn.Linear) and one.out_features == model.config.num_labels
-    ]
-    if heads:
-        heads[-1].forward = MethodType(linear_in_fp32, heads[-1])  # type: ignore[method-assign]
-
-
-def linear_in_fp32(layer: nn.Linear, features: Tensor) -> Tensor:
-    """What the layer gives for `features` (…, in) → (…, out), in fp32."""
-    with torch.autocast(features.device.type, enabled=False):
-        return linear(features.float(), layer.weight.float(), None if layer.bias is None else layer.bias.float())
 
 
 def check_model(name: Path | str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -14,9 +14,9 @@ from bert_to_bilstm.models.checkpoints import (
     WEIGHTS,
     check_model,
     check_weights,
-    head_in_fp32,
     save_tokenizer,
 )
+from bert_to_bilstm.models.forwards import set_forwards
 from bert_to_bilstm.stages import say
 
 
@@ -90,7 +90,7 @@ def load_pretrained(
     check_model(name, model, tokenizer)
     tokenizer.model_max_length = min(max_length, tokenizer.model_max_length)
     model.config.label_descriptions = descriptions
-    head_in_fp32(model)
+    set_forwards(model)
     try_out(name, model, tokenizer, bf16)
     if not is_kept_elsewhere(tokenizer, model):
         say(

@@ -237,3 +237,39 @@ def test_a_checkpoint_of_a_teacher_takes_raw_text_and_cuts_long_ones_anywhere(fi
     assert len(Tokenizer.from_file("model1/best/tokenizer.json").encode("今天" * 5000)) == 128  # outside transformers
     classify = pipeline("text-classification", "model1/best", truncation=True)
     assert classify("今天" * 5000)[0]["label"] in model.config.id2label.values()
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("family", ["BERT", "ELECTRA", "ERNIE", "RoBERTa", "XLM-R"])
+def test_of_the_last_layer_the_first_token_alone_is_computed_to_the_same_logits_and_gradients(
+    family, attention, scratch
+):
+    config = FAMILIES[family]()
+    config.num_hidden_layers, config.hidden_dropout_prob, config.attention_probs_dropout_prob = 2, 0.0, 0.0
+    write_model(Path("model"), config)
+    model, tokenizer = load("model")
+    model.set_attn_implementation(attention)
+    plain = AutoModelForSequenceClassification.from_config(model.config, attn_implementation=attention)
+    plain.load_state_dict(model.state_dict())
+    widths = []
+    model.base_model.encoder.layer[-1].output.register_forward_hook(lambda *called: widths.append(called[2].shape[1]))
+    batch = tokenizer(["球队", "今天手机股票涨"], padding=True, return_tensors="pt")
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    for one in (model, plain):
+        one.train()
+        cross_entropy(one(**inputs).logits, torch.tensor([0, 2])).backward()
+    assert widths == [1]
+    torch.testing.assert_close(model(**inputs).logits, plain(**inputs).logits)
+    for (name, ours), theirs in zip(model.named_parameters(), plain.parameters(), strict=True):
+        if theirs.grad is not None:  # a pooler that nothing reads
+            torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
+
+
+def test_a_teacher_drops_out_its_share_where_it_trains(scratch):
+    write_model(Path("model"), BertConfig(**SMALL))
+    model, _ = load("model")
+    states = torch.ones(100, 20, 16)
+    dropped = model.train().bert.embeddings.dropout(states)
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.1, abs=0.01)
+    assert dropped.mean().item() == pytest.approx(1, abs=0.02)
+    assert model.eval().bert.embeddings.dropout(states).equal(states)
