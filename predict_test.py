@@ -286,10 +286,6 @@ def main(arguments: Sequence[str] = ()) -> None:
         with stage(output_of(path)):
             predict_table(path)
     elif list(arguments) == ["-"]:
-        if sys.stdin is None or sys.stdout is None:  # closed by whoever started this
-            raise SystemExit(
-                "standard input or output is closed: python predict_test.py - < headlines.txt gives lines."
-            )
         quiet_libraries()
         print_utf8()
         try:

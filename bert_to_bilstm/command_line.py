@@ -18,7 +18,8 @@ NEEDED = ("torch", "transformers", "datasets", "accelerate", "pandas")  # if the
 def begin(title: str, takes_arguments: bool = False) -> None:
     """Prints `title`, but where the argument is `-`: who pipes text through wants nothing else.
 
-    Raises SystemExit for arguments where there are none to give, and where a package is missing.
+    Raises SystemExit for arguments where there are none to give, where a package is missing, and for `-` where there is
+    nothing to read or write.
     """
     signal.signal(signal.SIGINT, leave)
     script = Path(sys.argv[0])
@@ -29,6 +30,8 @@ def begin(title: str, takes_arguments: bool = False) -> None:
             f"the package {missing[0]} is not installed for {sys.executable}: run .venv/bin/python {script.name}, or "
             f"{sys.executable} -m pip install -r requirements.txt."
         )
+    if sys.argv[1:] == ["-"] and None in (sys.stdin, sys.stdout):  # closed by whoever started this
+        raise SystemExit(f"standard input or output is closed: python {script.name} - < headlines.txt gives lines.")
     if sys.argv[1:] != ["-"] and os.environ.get("RANK", "0") == "0":
         print(f"{title}; loading the libraries ...", file=sys.stderr, flush=True)
 

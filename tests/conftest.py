@@ -1,4 +1,7 @@
-"""What the tests share: no HanLP and no hub unless a test asks for them, and one finished run of all stages."""
+"""What the tests share: no HanLP and no hub unless a test asks for them, and one finished run of all stages.
+
+The process that shares the files out to others imports this file, too, and so nothing that takes seconds.
+"""
 
 import csv
 import hashlib
@@ -30,11 +33,6 @@ os.environ |= {
 
 from chromium import chromium  # noqa: F401  a fixture
 from java_stub import java_stub  # noqa: F401  a fixture
-from small_set import run_stages, write_tnews
-
-from bert_to_bilstm.models.ngrams import make_segmenter
-
-make_segmenter()  # takes seconds; all that fork from here have it
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,6 +47,8 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def small_tnews(scratch: Path) -> Path:
     """A working directory with a small generated `tnews/`."""
+    from small_set import write_tnews
+
     write_tnews(scratch / "tnews")
     return scratch
 
@@ -56,6 +56,8 @@ def small_tnews(scratch: Path) -> Path:
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory in which all stages have run; to be read, not written."""
+    from small_set import run_stages, write_tnews
+
     directory = tmp_path_factory.mktemp("finished")
     write_tnews(directory / "tnews")
     before = Path.cwd()
@@ -77,7 +79,7 @@ def finished(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # A server that has imported the stages and from which processes fork: each starts in no time, in place of 5 seconds.
 FORKSERVER = multiprocessing.get_context("forkserver")
 if sys.platform != "darwin":  # whose GPU cannot be used in a process forked from one that has asked for it
-    FORKSERVER.set_forkserver_preload(["conftest"])
+    FORKSERVER.set_forkserver_preload(["conftest", "small_set"])
 
 
 class Fault(NamedTuple):

@@ -68,7 +68,7 @@ def test_outside_of_the_virtual_environment_it_says_what_to_do(scratch, tmp_path
 
 @pytest.mark.parametrize(("set_by_user", "found"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
 def test_threads_that_wait_leave_their_core_to_others(set_by_user, found, scratch):
-    code = "import distill; import os; print(os.environ['OMP_WAIT_POLICY'])"
+    code = "import bert_to_bilstm, os, sys; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
     env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | set_by_user
     started = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
     assert started.stdout == f"{found}\n"

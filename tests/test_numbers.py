@@ -100,7 +100,7 @@ def test_dev_is_not_pretrained_on(marked, monkeypatch):
         monkeypatch.setattr(pretrain, "ROOT", marked)
         files, digests = pretrain.read_texts()
         assert digests.keys() == {"train.json"}
-        assert len(files[0]) == 300 and not any(MARK in text + words for text, words in files[0])
+        assert len(files[0]) == 150 and not any(MARK in text + words for text, words in files[0])
     finally:
         sys.modules.pop("pretrain")
 

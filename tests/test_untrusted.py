@@ -139,7 +139,7 @@ def test_code_beside_the_rows_is_not_run(data):
         Path(name).write_text(CODE)
     for path in Path("data").glob("*/dataset_info.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"builder_name": "train", "dataset_name": "train"}))
-    assert len(load_data()["train"]) == 300
+    assert len(load_data()["train"]) == 150
     assert not MARKER.exists()
 
 
@@ -176,7 +176,7 @@ def test_names_in_the_zip_lead_nowhere(public_zip):
         ("tnews/.ssh/authorized_keys", b"outside"),
     )
     prepare_data.main()
-    assert load_from_disk("data")["train"].num_rows == 300
+    assert load_from_disk("data")["train"].num_rows == 150
     assert not outside.exists() and not Path("labels.json").exists()
     names = {"labels.json", "train.json", "dev.json", "test.json", "test1.0.json"}
     assert {path.name for path in Path("tnews").iterdir()} == names

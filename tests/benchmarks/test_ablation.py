@@ -60,8 +60,8 @@ def test_every_row_is_trained_and_told(small_ablation, small_rows, capsys):
         assert [float(value) for value in run["history"].split()] == history["valid_accuracy"].tolist()
         assert run["accuracy"] == pytest.approx(history["valid_accuracy"].iloc[-1], abs=0.02)
     assert (table.loc[[("dev", "n-gram baseline", 0), ("dev", "ensemble", 0)], "accuracy"] > 0.5).all()
-    assert table.loc[("dev", "student alone", 0), "sentences"] == 300
-    assert table.loc[("held-out", "student held out", 0), "sentences"] == 240
+    assert table.loc[("dev", "student alone", 0), "sentences"] == 150
+    assert table.loc[("held-out", "student held out", 0), "sentences"] == 90
     assert table.loc[("dev", "distilled", 0), "steps"] == 2 * 10
     assert (small_ablation / "ablation.png").stat().st_size > 5000
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]

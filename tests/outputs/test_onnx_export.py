@@ -1,9 +1,9 @@
 """The student in onnxruntime: it answers as the checkpoint that it lies in, for batches and lengths of any size."""
 
+import os
 import shutil
 import subprocess
 import sys
-import venv
 from importlib.metadata import version
 from pathlib import Path
 
@@ -110,16 +110,20 @@ def test_where_no_line_can_be_read_a_sentence_says_so(finished_run, script, give
 
 @pytest.mark.slow
 def test_a_checkpoint_answers_where_there_is_no_pytorch(finished_run, tmp_path):
-    """In an environment that has onnxruntime, tokenizers and numpy, and nothing that these do not bring themselves."""
-    venv.create(tmp_path / "venv", with_pip=True)
-    python = tmp_path / "venv" / "bin" / "python"
+    """Where there are onnxruntime, tokenizers and numpy, and nothing that these do not bring themselves."""
     pinned = [f"{name}=={version(name)}" for name in ("onnxruntime", "tokenizers", "numpy")]
-    if subprocess.run([python, "-m", "pip", "install", "-q", *pinned], capture_output=True).returncode:
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-compile", "--target", tmp_path / "installed"]
+    if subprocess.run([*install, *pinned], capture_output=True).returncode:
         pytest.skip("the packages cannot be installed here")
     shutil.copytree(best_checkpoint(finished_run / "model3", ""), tmp_path / "student")
     headlines = "球隊 ＮＢＡ 冠軍\n手机芯片\n\n"
-    command = [python, tmp_path / "student" / "classify.py"]
-    result = subprocess.run(command, input=headlines.encode(), cwd=tmp_path, capture_output=True, check=True)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
+    bare = [sys.executable, "-S"]  # without the packages that are installed here
+    assert subprocess.run([*bare, "-c", "import torch"], env=environment, capture_output=True).returncode
+    command = [*bare, tmp_path / "student" / "classify.py"]
+    result = subprocess.run(
+        command, input=headlines.encode(), cwd=tmp_path, env=environment, capture_output=True, check=True
+    )
     classify = Classifier(finished_run / "model3" / "best")
     expected = [classify([headline])[0] for headline in headlines.split("\n")[:2]]  # one by one, as they are answered
     lines = [f"{label}\t{description}\t{confidence:.4f}" for label, description, confidence in expected]

@@ -191,7 +191,7 @@ def test_training_drops_out_and_validation_does_not(prepared, settings):
     """Without dropout the loss of the first epoch is another; of one checkpoint the accuracy is always the same."""
     losses = []
     for name, dropout in (("with", 0.5), ("without", 0.0)):
-        settings(EPOCHS=1, DROPOUT=dropout, OUTPUT=Path(name))
+        settings(EPOCHS=1, BATCH_SIZE=16, DROPOUT=dropout, OUTPUT=Path(name))
         train_bilstm.main()
         with open(f"{name}/history.csv", encoding="utf-8") as file:
             losses.append(float(next(csv.DictReader(file))["train_loss"]))
@@ -214,7 +214,7 @@ def test_every_epoch_is_trained_in_train_mode_and_no_validation_is(prepared):
     with register_module_forward_pre_hook(note):
         train_bilstm.main()
     exported = (False, True)  # the best one, in the end
-    assert modes == [*2 * (5 * [(True, True)] + [(False, False)]), exported]  # 300 sentences, 64 a batch; 60 of dev
+    assert modes == [*2 * (3 * [(True, True)] + [(False, False)]), exported]  # 150 sentences, 64 a batch; 60 of dev
 
 
 def linear(progress: float) -> float:
@@ -230,16 +230,15 @@ def cosine(progress: float) -> float:
     [
         (finetune_bert, {"MODEL_NAME": "bert"}, linear),
         (train_bilstm, {"SCHEDULE": "linear"}, linear),
-        (train_bilstm, {"SCHEDULE": "cosine"}, cosine),
         (distill, {}, cosine),
     ],
-    ids=["teacher", "student, linear", "student, cosine", "distilled student"],
+    ids=["teacher", "student", "distilled student"],
 )
 def test_the_learning_rate_rises_over_a_share_of_the_steps_then_falls_to_0(
     finished, tmp_path, monkeypatch, stage, constants, curve
 ):
-    common = {"WARMUP_RATIO": 0.2, "LEARNING_RATE": 1e-3, "EPOCHS": 4, "BATCH_SIZE": 60, "OUTPUT": tmp_path / "model"}
-    for name, value in (common | constants).items():  # 4 epochs of 300 sentences: 20 steps
+    common = {"WARMUP_RATIO": 0.2, "LEARNING_RATE": 1e-3, "EPOCHS": 4, "BATCH_SIZE": 30, "OUTPUT": tmp_path / "model"}
+    for name, value in (common | constants).items():  # 4 epochs of 150 sentences: 20 steps
         monkeypatch.setattr(stage, name, value)
     rates = []
     with register_optimizer_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])):

@@ -21,7 +21,7 @@ CONSTANTS = {
     "finetune_bert.EPOCHS": 1,
     "finetune_bert.BATCH_SIZE": 32,
     "train_bilstm.EPOCHS": 2,
-    "train_bilstm.BATCH_SIZE": 4,  # of which three processes have two, one and one: each sentence must count the same
+    "train_bilstm.BATCH_SIZE": 8,  # of which three processes have 3, 3 and 2: each sentence must count the same
     "train_bilstm.DROPOUT": 0.0,
     "distill.EPOCHS": 1,
     "distill.BATCH_SIZE": 64,
@@ -78,12 +78,15 @@ def test_the_loss_is_that_of_one_process_within_rounding(three_processes, finish
 
 
 @pytest.mark.slow
-def test_three_processes_label_in_the_order_of_the_input(three_processes, monkeypatch):
-    monkeypatch.chdir(three_processes[0])
-    knowledge = load_from_disk("knowledge")
-    assert knowledge["sentence"][:] == load_from_disk("data")["train"]["sentence"][:]
-    labels = torch.tensor(knowledge["hard_label"][:])
-    assert (torch.tensor(knowledge["label"][:]).argmax(1) == labels).float().mean() > 0.8
+def test_three_processes_give_the_logits_of_one_in_the_order_of_the_input(three_processes, tmp_path):
+    for name in ("data", "model1"):
+        (tmp_path / name).symlink_to(three_processes[0] / name)
+    assert Child("distill", tmp_path, CONSTANTS).end()[0] == 0
+    one, three = (load_from_disk(path / "knowledge") for path in (tmp_path, three_processes[0]))
+    assert three["sentence"][:] == load_from_disk(three_processes[0] / "data")["train"]["sentence"][:]
+    logits = torch.tensor(three["label"][:])
+    assert logits.std(0).min() > 0.1  # of each class, over the sentences
+    torch.testing.assert_close(logits, torch.tensor(one["label"][:]), atol=0.02, rtol=0)  # bf16
 
 
 @pytest.mark.slow

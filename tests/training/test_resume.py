@@ -10,14 +10,14 @@ from conftest import Child, Fault, outcome
 SETTINGS = {
     "finetune_bert.MODEL_NAME": "bert",
     "finetune_bert.EPOCHS": 3,
-    "finetune_bert.BATCH_SIZE": 32,
+    "finetune_bert.BATCH_SIZE": 16,
     "train_bilstm.EPOCHS": 3,
-    "train_bilstm.BATCH_SIZE": 64,
+    "train_bilstm.BATCH_SIZE": 50,
     "train_bilstm.KEEP_CHECKPOINTS": 1,
     "distill.EPOCHS": 1,
-    "distill.BATCH_SIZE": 64,
+    "distill.BATCH_SIZE": 50,
     "distill.AUGMENTATIONS": 1,
-    "bert_to_bilstm.distillation.labelling.SHARD": 100,
+    "bert_to_bilstm.distillation.labelling.SHARD": 50,
 }
 
 
