@@ -23,7 +23,7 @@ def set_forwards(model: PreTrainedModel) -> None:
     heads = [one for one in modules if isinstance(one, nn.Linear) and one.out_features == model.config.num_labels]
     replaced: list[tuple[nn.Module, Callable]] = [(one, dropout) for one in modules if isinstance(one, nn.Dropout)]
     replaced += [(one, linear_in_fp32) for one in heads[-1:]]
-    if model.config.model_type in LIKE_BERT:
+    if model.config.model_type in LIKE_BERT and not getattr(model.config, "is_decoder", False):  # no token reads ahead
         replaced.append((base.encoder.layer[-1], layer_for_first_token))
     for module, forward in replaced:
         module.forward = MethodType(forward, module)

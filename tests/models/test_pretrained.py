@@ -265,6 +265,16 @@ def test_of_the_last_layer_the_first_token_alone_is_computed_to_the_same_logits_
             torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
 
 
+def test_a_bert_that_reads_no_token_ahead_stays_as_it_is(scratch):
+    write_model(Path("model"), BertConfig(**SMALL, is_decoder=True))
+    model, tokenizer = load("model")
+    model.set_attn_implementation("sdpa")
+    plain = AutoModelForSequenceClassification.from_config(model.config, attn_implementation="sdpa").eval()
+    plain.load_state_dict(model.state_dict())
+    inputs = {"input_ids": tokenizer(["今天手机股票涨"], return_tensors="pt")["input_ids"]}
+    torch.testing.assert_close(model.eval()(**inputs).logits, plain(**inputs).logits, atol=1e-7, rtol=0)
+
+
 def test_a_teacher_drops_out_its_share_where_it_trains(scratch):
     write_model(Path("model"), BertConfig(**SMALL))
     model, _ = load("model")
