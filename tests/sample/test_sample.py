@@ -108,7 +108,7 @@ def test_all_stages_on_a_copy_of_the_sample(scratch, monkeypatch, capsys):
     def one_epoch(seed: int) -> None:
         set_constants(seed)
         finetune_bert.EPOCHS, train_bilstm.EPOCHS, distill.EPOCHS, distill.AUGMENTATIONS = 1, 1, 1, 1
-        distill.EPOCH_SENTENCES = 585
+        distill.EPOCH_SENTENCES = 585  # the train headlines of the part: both students take as many steps
 
     monkeypatch.setattr(run, "set_constants", one_epoch)
     try:

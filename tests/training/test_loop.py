@@ -230,9 +230,10 @@ def cosine(progress: float) -> float:
     [
         (finetune_bert, {"MODEL_NAME": "bert"}, linear),
         (train_bilstm, {"SCHEDULE": "linear"}, linear),
+        (train_bilstm, {"SCHEDULE": "cosine"}, cosine),
         (distill, {}, cosine),
     ],
-    ids=["teacher", "student", "distilled student"],
+    ids=["teacher", "student, linear", "student, cosine", "distilled student"],
 )
 def test_the_learning_rate_rises_over_a_share_of_the_steps_then_falls_to_0(
     finished, tmp_path, monkeypatch, stage, constants, curve
