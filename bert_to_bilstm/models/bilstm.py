@@ -159,8 +159,10 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
         input_ids = input_ids.long()
         mask = input_ids != self.config.pad_token_id if attention_mask is None else attention_mask.bool()
         input_ids, mask = (rows[:, : self.config.max_position_embeddings] for rows in (input_ids, mask))
-        if input_ids.shape[1] == 0 or torch.jit.is_tracing():  # a traced graph has no branches: it always has one more
-            input_ids, mask = pad(input_ids, (0, 1), value=self.config.pad_token_id), pad(mask, (0, 1))
+        if input_ids.shape[1] == 0 or torch.jit.is_tracing():  # a traced graph has no branches: it counts
+            width = torch.as_tensor(input_ids.shape[1]).clamp(min=1)
+            input_ids = pad(input_ids, (0, 1), value=self.config.pad_token_id)[:, :width]
+            mask = pad(mask, (0, 1))[:, :width]
         lengths = mask.sum(1, keepdim=True)  # (batch, 1)
         first = torch.where(lengths == 0, self.config.unk_token_id, input_ids[:, :1])
         input_ids = torch.cat([first, input_ids[:, 1:]], dim=1)

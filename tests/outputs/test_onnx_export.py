@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -40,6 +41,17 @@ def test_logits_are_those_of_pytorch(finished_run, headlines):
         expected = model(**{name: torch.tensor(values) for name, values in inputs.items()}).logits.numpy()
     assert logits.shape == (len(headlines), 3) and logits.dtype == numpy.float32
     numpy.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+def test_each_direction_takes_a_step_a_token_and_no_more(finished_run):
+    checkpoint = best_checkpoint(finished_run / "model3", "")
+    model, tokenizer = onnx.load(checkpoint / "model.onnx"), load_classifier(checkpoint)[1]
+    for node in model.graph.node:
+        if node.op_type == "LSTM":
+            model.graph.output.append(onnx.ValueInfoProto(name=node.output[0]))  # its hidden states
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    _, *states = session.run(None, dict(tokenizer(["手机芯片"], return_tensors="np")))
+    assert [one.shape for one in states] == 2 * [(4, 1, 1, 512)]
 
 
 def test_the_best_students_have_it_and_it_tells_nothing_of_this_machine(finished_run):
