@@ -64,6 +64,7 @@ LOSS = "kl"  # on the softened probabilities; or "mse", on the logits, as paper 
 TEMPERATURE = 1.0  # of "kl"
 HARD_LABEL_WEIGHT = 0.0  # of the cross-entropy with the true label, where there is one; paper and article: 0
 EMBEDDINGS_FROM_TEACHER = True  # the student's initialisation; article: random
+HIDDEN_SIZE = 512  # units of each direction, as the article; fewer answer sooner and know less
 POOLING = "max"  # of each unit over the tokens; article: "final", the states after the last one
 DROPOUT = 0.1  # of the embeddings and of what the pooling keeps; article: none
 BATCH_SIZE = 128  # of all processes together; article: 16
@@ -71,7 +72,6 @@ LEARNING_RATE = 2e-3  # peak; article: 1e-4, with Adam
 SCHEDULE = "cosine"  # to 0 at the last step; or "linear", "constant_with_warmup" or, as the article, "constant"
 WARMUP_RATIO = 0.05  # of all steps, from 0; article: none
 WEIGHT_DECAY = 0.01  # of AdamW
-MAX_GRAD_NORM = 0.0  # 0: gradients are never scaled down; article: none
 EPOCHS = 8  # article: 20
 EPOCH_SENTENCES = 0  # sentences between two checkpoints, 0: all; where others are many, as many as train has suffice
 CLASS_WEIGHTS = None  # of the n-gram model and the hard labels; "balanced": every class counts the same
@@ -187,7 +187,7 @@ def learn(run: Run, data: DatasetDict, knowledge: Dataset, teacher: Path, shared
     train_loader = make_loader(tokenizer, sentences["sentence"], targets, BATCH_SIZE, SEED, EPOCH_SENTENCES)
     del knowledge, sentences  # mapped into memory
     valid_loader = make_loader(tokenizer, valid["sentence"], valid["label"], BATCH_SIZE)
-    model = new_student(tokenizer, labels, load_descriptions(), DROPOUT, POOLING)
+    model = new_student(tokenizer, labels, load_descriptions(), DROPOUT, POOLING, HIDDEN_SIZE)
     if shared:
         start_from_teacher(model, load_classifier(teacher, labels)[0], shared)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
@@ -195,7 +195,7 @@ def learn(run: Run, data: DatasetDict, knowledge: Dataset, teacher: Path, shared
     schedule = get_scheduler(SCHEDULE, optimizer, round(WARMUP_RATIO * steps), steps)
     hard_loss = LabelLoss(CLASS_WEIGHTS, data["train"]["label"][:], len(labels))
     loss_function = partial(distillation_loss, LOSS, TEMPERATURE, HARD_LABEL_WEIGHT, hard_loss)
-    fit(run, model, tokenizer, train_loader, valid_loader, optimizer, schedule, loss_function, MAX_GRAD_NORM)
+    fit(run, model, tokenizer, train_loader, valid_loader, optimizer, schedule, loss_function)
 
 
 def main() -> None:

@@ -77,6 +77,7 @@ CONFIGURATIONS = {
         "intermediate_size": 128,
     },
 }
+HALF = 256  # HIDDEN_SIZE of a smaller student
 HEADLINES = 30  # classified one by one in a round
 STUDENT_HEADLINES, TEACHER_HEADLINES = 10_240, 1024  # classified in large batches in a round
 SCALED_ROWS = 3200  # and 2 and 4 times as many
@@ -164,7 +165,7 @@ def inference() -> list[dict]:
     """The student beside BERT-base and the n-gram model, all on the CPU."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     device.on_cpu = lambda: True  # Apple's GPU, too, is left alone
-    student = sides.load_student()
+    student = sides.load_student(train_bilstm.HIDDEN_SIZE)
     teacher = load_classifier(Path("BERT-base"), load_labels())
     sentences = sides.some_rows(STUDENT_HEADLINES, BATCH_SIZE, labelling.SHARD)["sentence"][:]
     fewer = sides.some_rows(TEACHER_HEADLINES, BATCH_SIZE, labelling.SHARD)["sentence"][:]
@@ -172,11 +173,12 @@ def inference() -> list[dict]:
     ngrams = train_ngrams(train["sentence"][:], train["label"][:], len(load_labels()))
     ngrams.save(Path("ngrams"))
     times = in_turn(sides.latency_of(*student, headlines), sides.latency_of(*teacher, headlines), rounds=ROUNDS)
-    folder = sides.export(*student)
+    folder, half = sides.export(*student), sides.export(*sides.load_student(HALF))
     small = in_turn(
         sides.onnx_of(folder, headlines),
         sides.latency_of(*teacher, headlines),
         sides.milliseconds_of(ngrams.predict_logits, headlines),
+        sides.onnx_of(half, headlines),
         rounds=ROUNDS,
     )
     bits = [
@@ -198,6 +200,7 @@ def inference() -> list[dict]:
     return [
         compare("student on the CPU, one headline", "BERT-base", "ms", times[0], times[1]),
         compare("classify.py, int8, one core, one headline", "BERT-base", "ms", small[0], small[1], 45),
+        compare(f"the same with HIDDEN_SIZE = {HALF}", "BERT-base", "ms", small[3], small[1], 45),
         compare("classify.py, int8, one core, one headline", "fp32", "ms", bits[0][0], bits[0][1]),
         compare("classify.py, int8, one core, batches of 64", "fp32", "ms", bits[1][0], bits[1][1]),
         compare("classify.py, from its start to the first answer", "predict_test.py", "s", starts[0], starts[1]),
@@ -225,7 +228,7 @@ def time_and_data(source: Path) -> list[dict]:
     parts = [student_rows(SCALED_ROWS * times) for times in (1, 2, 4)]
     sizes, sentences = [len(rows) for rows in parts], [rows["sentence"][:] for rows in parts]
     teacher = labelling.neural_teacher(Path("tiny BERT"), load_labels())
-    student = partial(predict_logits, *sides.load_student())
+    student = partial(predict_logits, *sides.load_student(train_bilstm.HIDDEN_SIZE))
     quarter = len(load_data()["train"]) // 4
     prepared = [quarter, 2 * quarter, 4 * quarter]
     return [

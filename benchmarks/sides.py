@@ -99,10 +99,10 @@ def write_teacher(name: str, configuration: dict[str, Any]) -> None:
     BertTokenizer(vocab={token: number for number, token in enumerate(vocabulary)}).save_pretrained(name)
 
 
-def load_student() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_student(hidden_size: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A new one, as stage 3 makes it, in eval mode."""
     tokenizer = load_tokenizer(STUDENT_TOKENIZER)
-    return new_student(tokenizer, load_labels(), load_descriptions()).eval(), tokenizer
+    return new_student(tokenizer, load_labels(), load_descriptions(), hidden_size=hidden_size).eval(), tokenizer
 
 
 def load_teacher(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -118,7 +118,7 @@ def load_teacher(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def epochs_of_ours(
-    model: PreTrainedModel, loader: DataLoader, learning_rate: float, max_grad_norm: float
+    model: PreTrainedModel, loader: DataLoader, learning_rate: float, max_grad_norm: float = 0.0
 ) -> Callable[[], float]:
     """Our loop: a round is one more epoch over `loader`."""
     accelerator = make_accelerator()
@@ -157,10 +157,9 @@ def our_student(rows: Dataset) -> Callable[[], float]:
     tokenizer = load_tokenizer(STUDENT_TOKENIZER)
     loader = make_loader(tokenizer, rows["sentence"], rows["label"], train_bilstm.BATCH_SIZE, SEED)
     return epochs_of_ours(
-        new_student(tokenizer, load_labels(), load_descriptions()),
+        new_student(tokenizer, load_labels(), load_descriptions(), hidden_size=train_bilstm.HIDDEN_SIZE),
         loader,
         train_bilstm.LEARNING_RATE,
-        train_bilstm.MAX_GRAD_NORM,
     )
 
 
@@ -270,7 +269,7 @@ def milliseconds_of(
 
 def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Path:
     """A folder with what the best student's checkpoint has."""
-    folder = Path("exported")
+    folder = Path(f"exported-{model.config.hidden_size}")
     for part in (model, tokenizer):
         part.save_pretrained(folder)
     content = traced(model)

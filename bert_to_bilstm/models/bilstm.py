@@ -231,6 +231,7 @@ def new_student(
     descriptions: dict[str, str] | None = None,
     dropout: float = 0.0,
     pooling: str = "max",
+    hidden_size: int = 512,
 ) -> BiLSTMForSequenceClassification:
     """A student with random weights for the tokens of `tokenizer` and the classes 0… → original label.
 
@@ -238,6 +239,7 @@ def new_student(
     """
     config = BiLSTMConfig(
         len(tokenizer),
+        hidden_size=hidden_size,
         pooling=pooling,
         dropout=dropout,
         id2label=labels,

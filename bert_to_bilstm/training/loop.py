@@ -41,7 +41,7 @@ def fit(
     optimizer: torch.optim.Optimizer,
     schedule: LRScheduler,
     loss_function: Loss,
-    max_grad_norm: float,
+    max_grad_norm: float = 0.0,
 ) -> None:
     """Trains `model`, saving `{epoch}-{accuracy:.4f}/` and a row of history.csv in the run's directory every epoch.
 

@@ -15,6 +15,7 @@ import torch
 from conftest import ROOT
 from datasets import load_from_disk
 
+import distill
 from bert_to_bilstm.models.checkpoints import EXPORTED, best_checkpoint, load_classifier
 from bert_to_bilstm.outputs.classify import Classifier
 from bert_to_bilstm.outputs.onnx_export import export_onnx
@@ -51,7 +52,7 @@ def test_each_direction_takes_a_step_a_token_and_no_more(finished_run):
             model.graph.output.append(onnx.ValueInfoProto(name=node.output[0]))  # its hidden states
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     _, *states = session.run(None, dict(tokenizer(["手机芯片"], return_tensors="np")))
-    assert [one.shape for one in states] == 2 * [(4, 1, 1, 512)]
+    assert [one.shape for one in states] == 2 * [(4, 1, 1, distill.HIDDEN_SIZE)]
 
 
 def test_the_best_students_have_it_and_it_tells_nothing_of_this_machine(finished_run):
