@@ -140,8 +140,8 @@ def test_a_disk_without_room_for_one_more_file_wherever_it_ends(stage, undisturb
         ("prepare_data", "prepare_data", "make_tokenizer", 1, 100_000),
         ("finetune_bert", "bert_to_bilstm.training.loop", "validate", 2, 0),
         ("train_bilstm", "bert_to_bilstm.training.loop", "validate", 2, 0),  # nothing fits
-        ("train_bilstm", "bert_to_bilstm.training.loop", "validate", 2, 5_000_000),  # half of the weights
-        ("train_bilstm", "bert_to_bilstm.training.loop", "validate", 1, 30_000_000),  # the weights, half of the state
+        ("train_bilstm", "bert_to_bilstm.training.loop", "validate", 2, 1_500_000),  # half of the weights
+        ("train_bilstm", "bert_to_bilstm.training.loop", "validate", 1, 7_000_000),  # the weights, half of the state
         ("distill", "bert_to_bilstm.distillation.labelling:Ensemble", "logits", 2, 0),
         ("distill", "bert_to_bilstm.training.loop", "validate", 2, 0),
         ("predict_test", "predict_test", "load_predictor", 1, 0),

@@ -46,7 +46,7 @@ def test_the_student_learns_100_headlines_by_heart(scratch, settings):
     write("train.json", read("train.json")[:100])
     write("dev.json", read("train.json"))
     prepare_data.main()
-    settings(BATCH_SIZE=10, EPOCHS=8, WARMUP_RATIO=0.1)
+    settings(BATCH_SIZE=10, EPOCHS=8, WARMUP_RATIO=0.1, HIDDEN_SIZE=512)
     train_bilstm.main()
     assert best_accuracy("model2") >= 0.99
 
@@ -56,7 +56,7 @@ def test_from_shuffled_labels_nothing_is_learnt(scratch, settings):
     write_tnews(Path("tnews"), train=150, dev=200)
     rows = read("train.json")
     labels = [row["label"] for row in rows]
-    settings(BATCH_SIZE=32, EPOCHS=2, WARMUP_RATIO=0.1, DROPOUT=0.0, OUTPUT=Path("true"))
+    settings(BATCH_SIZE=32, EPOCHS=2, WARMUP_RATIO=0.1, DROPOUT=0.0, HIDDEN_SIZE=512, OUTPUT=Path("true"))
     prepare_data.main()
     train_bilstm.main()
     random.Random(0).shuffle(labels)

@@ -276,6 +276,7 @@ sys.path.insert(0, {root!r})
 import distill, finetune_bert, predict_test, prepare_data, report, train_bilstm
 finetune_bert.MODEL_NAME = "bert"
 finetune_bert.EPOCHS = train_bilstm.EPOCHS = distill.EPOCHS = distill.AUGMENTATIONS = 1
+train_bilstm.HIDDEN_SIZE = distill.HIDDEN_SIZE = 128
 for stage in (prepare_data, finetune_bert, train_bilstm, distill, predict_test, report):
     stage.main()
 """

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import train_bilstm  # noqa: F401  here: torch makes a folder where temporary ones are when it is imported
 from benchmarks import torture
 from benchmarks.torture import artifacts
 

@@ -94,7 +94,7 @@ def test_all_stages_on_a_copy_of_the_sample(scratch, monkeypatch, capsys):
     """With a part of its headlines, and one epoch of each training."""
     for name in ("tnews", "tiny-bert-chinese", "run.py"):
         (shutil.copytree if (SAMPLE / name).is_dir() else shutil.copy)(SAMPLE / name, scratch / name)
-    for split, step in (("train", 3), ("dev", 6)):
+    for split, step in (("train", 3), ("dev", 6), ("test", 6), ("test1.0", 6)):
         path = scratch / "tnews" / f"{split}.json"
         path.write_text("\n".join(path.read_text(encoding="utf-8").splitlines()[::step]), encoding="utf-8")
     monkeypatch.syspath_prepend(str(SAMPLE))

@@ -23,6 +23,8 @@ CONSTANTS = {
     "train_bilstm.EPOCHS": 2,
     "train_bilstm.BATCH_SIZE": 8,  # of which three processes have 3, 3 and 2: each sentence must count the same
     "train_bilstm.DROPOUT": 0.0,
+    "train_bilstm.HIDDEN_SIZE": 128,
+    "distill.HIDDEN_SIZE": 128,
     "distill.EPOCHS": 1,
     "distill.BATCH_SIZE": 64,
     "bert_to_bilstm.distillation.labelling.SHARD": 70,
