@@ -63,7 +63,7 @@ RULES = {
     "EXPLAIN": SWITCH,
     "EXPLAINED": whole(0),
     "HARD_LABEL_WEIGHT": PROBABILITY,
-    "HIDDEN_SIZE": whole(1),
+    "HIDDEN_SIZE": whole(1, 4096),
     "KEEP_CHECKPOINTS": replace(whole(0), acts=False),
     "KNOWLEDGE": folder("knowledge"),
     "LABEL_COLUMN": Rule("the name of a column", lambda value: isinstance(value, str) and bool(value.strip())),

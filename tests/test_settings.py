@@ -36,6 +36,7 @@ WRONG = [
     ("train_bilstm", "SEED", "42"),
     ("train_bilstm", "DROPOUT", 1.0),
     ("train_bilstm", "HIDDEN_SIZE", 0),
+    ("distill", "HIDDEN_SIZE", 200_000),
     ("train_bilstm", "SCHEDULE", "bogus"),
     ("train_bilstm", "WARMUP_RATIO", 300),
     ("distill", "LOSS", "mae"),

@@ -218,7 +218,7 @@ def drop_out(values: Tensor, chance: float) -> Tensor:
     """
     if not chance:
         return values
-    if values.device.type != "cpu":
+    if values.device.type != "cpu" or chance > 0.99:  # of which 1 in 65,536 would be a share
         return dropout(values, chance)
     bits = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
     kept = bits.view(torch.int16)[: values.numel()].view_as(values) >= round(65_536 * chance) - 32_768

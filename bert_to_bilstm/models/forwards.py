@@ -19,12 +19,13 @@ LIKE_BERT = ("bert", "electra", "ernie", "roberta", "xlm-roberta")
 def set_forwards(model: PreTrainedModel) -> None:
     """Puts what stands below in the place of the model's own head, last layer and dropout."""
     base: Any = model.base_model
-    modules = list(model.modules())
-    heads = [one for one in modules if isinstance(one, nn.Linear) and one.out_features == model.config.num_labels]
+    modules, within = list(model.modules()), set() if base is model else set(base.modules())
+    layers = [one for one in modules if isinstance(one, nn.Linear) and one not in within]
+    heads = [one for one in layers if one.out_features == model.config.num_labels]
     replaced: list[tuple[nn.Module, Callable]] = [(one, dropout) for one in modules if isinstance(one, nn.Dropout)]
     replaced += [(one, linear_in_fp32) for one in heads[-1:]]
     if model.config.model_type in LIKE_BERT and not getattr(model.config, "is_decoder", False):  # no token reads ahead
-        replaced.append((base.encoder.layer[-1], layer_for_first_token))
+        replaced += [(one, layer_for_first_token) for one in base.encoder.layer[-1:]]
     for module, forward in replaced:
         module.forward = MethodType(forward, module)
 

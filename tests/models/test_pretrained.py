@@ -40,6 +40,7 @@ from transformers import (
     pipeline,
 )
 
+from bert_to_bilstm.models.bilstm import drop_out
 from bert_to_bilstm.models.checkpoints import load_classifier, model_fingerprint, save_tokenizer
 from bert_to_bilstm.models.pretrained import find_pretrained, load_pretrained
 from bert_to_bilstm.text.char_table import builtin_table
@@ -246,6 +247,7 @@ def test_of_the_last_layer_the_first_token_alone_is_computed_to_the_same_logits_
 ):
     config = FAMILIES[family]()
     config.num_hidden_layers, config.hidden_dropout_prob, config.attention_probs_dropout_prob = 2, 0.0, 0.0
+    config.initializer_range = 0.2  # what is left out shows
     write_model(Path("model"), config)
     model, tokenizer = load("model")
     model.set_attn_implementation(attention)
@@ -273,6 +275,36 @@ def test_a_bert_that_reads_no_token_ahead_stays_as_it_is(scratch):
     plain.load_state_dict(model.state_dict())
     inputs = {"input_ids": tokenizer(["今天手机股票涨"], return_tensors="pt")["input_ids"]}
     torch.testing.assert_close(model.eval()(**inputs).logits, plain(**inputs).logits, atol=1e-7, rtol=0)
+
+
+def test_the_head_is_in_fp32_where_layers_of_the_model_are_as_wide_as_there_are_classes(scratch):
+    config = FAMILIES["XLM-R"]()
+    config.hidden_size, config.num_attention_heads = 3, 1
+    write_model(Path("model"), config)
+    model, tokenizer = load("model")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(**tokenizer(["今天"], return_tensors="pt")).logits.dtype == torch.float32
+
+
+def test_a_bert_without_layers_is_loaded(scratch):
+    write_model(Path("model"), BertConfig(**SMALL | {"num_hidden_layers": 0}))
+    model, tokenizer = load("model")
+    assert model(**tokenizer(["今天"], return_tensors="pt")).logits.shape == (1, 3)
+
+
+def test_the_last_layers_attention_is_dropped_out_where_it_trains(scratch):
+    config = BertConfig(**SMALL, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5)
+    write_model(Path("model"), config)
+    model, tokenizer = load("model")
+    inputs = tokenizer(["今天手机股票涨"], return_tensors="pt")
+    assert model.eval()(**inputs).logits.equal(model(**inputs).logits)
+    assert not model.train()(**inputs).logits.equal(model(**inputs).logits)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.999_999, 1.0])
+def test_any_chance_of_dropout_is_that_of_torch(chance):
+    dropped = drop_out(torch.ones(100_000), chance)
+    assert (dropped == 0).float().mean().item() == pytest.approx(chance, abs=1e-3)
 
 
 def test_a_teacher_drops_out_its_share_where_it_trains(scratch):

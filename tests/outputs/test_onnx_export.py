@@ -16,6 +16,7 @@ from conftest import ROOT
 from datasets import load_from_disk
 
 import distill
+import train_bilstm
 from bert_to_bilstm.models.checkpoints import EXPORTED, best_checkpoint, load_classifier
 from bert_to_bilstm.outputs.classify import Classifier
 from bert_to_bilstm.outputs.onnx_export import export_onnx
@@ -44,15 +45,16 @@ def test_logits_are_those_of_pytorch(finished_run, headlines):
     numpy.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
-def test_each_direction_takes_a_step_a_token_and_no_more(finished_run):
-    checkpoint = best_checkpoint(finished_run / "model3", "")
+@pytest.mark.parametrize(("directory", "script"), [("model2", train_bilstm), ("model3", distill)])
+def test_each_direction_takes_a_step_a_token_and_no_more(finished_run, directory, script):
+    checkpoint = best_checkpoint(finished_run / directory, "")
     model, tokenizer = onnx.load(checkpoint / "model.onnx"), load_classifier(checkpoint)[1]
     for node in model.graph.node:
         if node.op_type == "LSTM":
             model.graph.output.append(onnx.ValueInfoProto(name=node.output[0]))  # its hidden states
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     _, *states = session.run(None, dict(tokenizer(["手机芯片"], return_tensors="np")))
-    assert [one.shape for one in states] == 2 * [(4, 1, 1, distill.HIDDEN_SIZE)]
+    assert [one.shape for one in states] == 2 * [(4, 1, 1, script.HIDDEN_SIZE)]
 
 
 def test_the_best_students_have_it_and_it_tells_nothing_of_this_machine(finished_run):
