@@ -282,5 +282,5 @@ def test_every_line_is_measured_and_told(tmp_path, monkeypatch, capsys):
         if "ratio" in line:
             assert 0 < line["ours"]["min"] <= line["ours"]["median"] <= line["ours"]["max"]
             assert f"{line['ratio']:.2f}×" in printed
-    assert len(result["lines"]) == 30 and "seconds_to_the_articles_best" in printed
+    assert len(result["lines"]) == 33 and "seconds_to_the_articles_best" in printed
     assert result["machine"]["torch"] == torch.__version__
