@@ -50,6 +50,7 @@ ROWS = [
     Row("ensemble", "ensemble", {"TEACHERS": ["teacher-0"]}),
     Row("student alone", "train_bilstm", {}, (0, 1, 2)),
     Row("distilled", "distill", taught("teacher-0", "knowledge"), (0, 1, 2)),
+    Row("distilled, 256 units", "distill", taught("teacher-0", "knowledge", HIDDEN_SIZE=256), (0, 1)),
     Row("student alone, half the learning rate", "train_bilstm", SLOW, (0, 1, 2)),
     Row("distilled, half the learning rate", "distill", taught("teacher-0", "knowledge", **SLOW), (0, 1, 2)),
     Row("student alone, half the rate, final states", "train_bilstm", FINAL, (0, 1, 2)),
