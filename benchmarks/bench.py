@@ -169,7 +169,7 @@ def inference() -> list[dict]:
     teacher = load_classifier(Path("BERT-base"), load_labels())
     sentences = sides.some_rows(STUDENT_HEADLINES, BATCH_SIZE, labelling.SHARD)["sentence"][:]
     fewer = sides.some_rows(TEACHER_HEADLINES, BATCH_SIZE, labelling.SHARD)["sentence"][:]
-    headlines, train, int8 = sentences[:HEADLINES], load_data()["train"], "model.int8.onnx"
+    headlines, train = sentences[:HEADLINES], load_data()["train"]
     ngrams = train_ngrams(train["sentence"][:], train["label"][:], len(load_labels()))
     ngrams.save(Path("ngrams"))
     times = in_turn(sides.latency_of(*student, headlines), sides.latency_of(*teacher, headlines), rounds=ROUNDS)
@@ -182,7 +182,7 @@ def inference() -> list[dict]:
         rounds=ROUNDS,
     )
     bits = [
-        in_turn(*(sides.onnx_of(folder, some, name, size) for name in (int8, "model.onnx")), rounds=ROUNDS)
+        in_turn(*(sides.onnx_of(folder, some, name, size) for name in ("model.int8.onnx", "model.onnx")), rounds=ROUNDS)
         for some, size in ((headlines, 1), (fewer, 64))
     ]
     starts = in_turn(
@@ -197,7 +197,8 @@ def inference() -> list[dict]:
         sides.our_labelling(partial(predict_logits, *narrow), sentences),
         rounds=ROUNDS,
     )
-    sizes = [megabytes(path) for path in (folder / int8, Path("ngrams"), narrow_folder / int8)]
+    sizes = [megabytes(one / "model.int8.onnx") for one in (folder, narrow_folder)]
+    ngram_size = megabytes(Path("ngrams"))
     half = f"student of {HALF} units"
     return [
         compare("student on the CPU, one headline", "BERT-base", "ms", times[0], times[1]),
@@ -208,10 +209,10 @@ def inference() -> list[dict]:
         compare(f"student on the CPU, large batches, {precision()}", "BERT-base", "sentences/s", rates[0], rates[1]),
         compare("classify.py, int8, one core, one headline", "n-gram model", "ms", small[0], small[2]),
         compare(f"student on the CPU, large batches, {precision()}", "n-gram model", "sentences/s", rates[0], rates[2]),
-        compare("the student's model.int8.onnx", "n-gram model", "MB", [sizes[0]], [sizes[1]]),
+        compare("the student's model.int8.onnx", "n-gram model", "MB", [sizes[0]], [ngram_size]),
         compare(f"{half}, classify.py, int8, one core, one headline", "BERT-base", "ms", small[3], small[1], 45),
         compare(f"{half}, large batches, {precision()}", "n-gram model", "sentences/s", rates[3], rates[2]),
-        compare(f"{half}, its model.int8.onnx", "n-gram model", "MB", [sizes[2]], [sizes[1]]),
+        compare(f"{half}, its model.int8.onnx", "n-gram model", "MB", [sizes[1]], [ngram_size]),
     ]
 
 

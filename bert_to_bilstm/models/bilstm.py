@@ -159,7 +159,7 @@ class BiLSTMForSequenceClassification(PreTrainedModel):
         input_ids = input_ids.long()
         mask = input_ids != self.config.pad_token_id if attention_mask is None else attention_mask.bool()
         input_ids, mask = (rows[:, : self.config.max_position_embeddings] for rows in (input_ids, mask))
-        if input_ids.shape[1] == 0 or torch.jit.is_tracing():  # a traced graph has no branches: it counts
+        if input_ids.shape[1] == 0 or torch.jit.is_tracing():  # a traced graph has no branches
             width = torch.as_tensor(input_ids.shape[1]).clamp(min=1)
             input_ids = pad(input_ids, (0, 1), value=self.config.pad_token_id)[:, :width]
             mask = pad(mask, (0, 1))[:, :width]
