@@ -41,7 +41,15 @@ from bert_to_bilstm.outputs.classify import Classifier
 from bert_to_bilstm.outputs.clue import check_predictions, write_submission
 from bert_to_bilstm.outputs.spreadsheet import BOM, as_csv, as_data
 from bert_to_bilstm.settings import settings_of
-from bert_to_bilstm.stages import is_first_process, print_utf8, progress, quiet_libraries, stage
+from bert_to_bilstm.stages import (
+    counted,
+    discard_output,
+    is_first_process,
+    print_utf8,
+    progress,
+    quiet_libraries,
+    stage,
+)
 from bert_to_bilstm.text.dataset import digests, load_data, load_labels
 from bert_to_bilstm.text.tables import (
     JSON,
@@ -136,7 +144,7 @@ def predict_test_sets() -> None:
         return
     for split, text in texts.items():
         write_text(OUTPUTS[split], text)
-        print(f"{OUTPUTS[split]}: {len(data[split]):,} predictions of {directory} for the test set {split}")
+        print(f"{OUTPUTS[split]}: {counted(len(data[split]), 'prediction')} of {directory} for the test set {split}")
     write_submission(SUBMISSION, {OUTPUTS[split].name: text for split, text in texts.items()})
     print(f"{SUBMISSION}: these, as https://www.cluebenchmarks.com takes them of TNEWS")
 
@@ -247,7 +255,7 @@ def predict_table(path: Path) -> None:
     refuse_in_the_way([output], [])
     records = read_records(path)
     first = next(records)  # a table that cannot be read is told before the model is loaded
-    remedy = "name it so, or name it in SENTENCE_COLUMN"
+    remedy = "name it so, or name it in SENTENCE_COLUMN at the top of predict_test.py"
     column = find_column(*first, columns_of(path, SENTENCE_COLUMN, SENTENCE_COLUMNS), remedy)
     header = all_columns(path) if suffix_of(path) in JSON else list(first[1])
     refuse_others(output, header)
@@ -266,7 +274,7 @@ def predict_table(path: Path) -> None:
             file.write((text if number else BOM + text).encode("utf-8"))
             number += len(part)
             bar.update(len(part))
-    print(f"{output}: {number:,} rows, {empty:,} of them without an answer, predicted by {directory}")
+    print(f"{output}: {counted(number, 'row')}, {empty:,} of them without an answer, predicted by {directory}")
 
 
 def free_name(name: str, taken: list[str]) -> str:
@@ -291,7 +299,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         try:
             predict_lines(cast(BufferedReader, sys.stdin.buffer))
         except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush, at exit
+            discard_output()
             if not isinstance(error, BrokenPipeError):  # there the reader has seen enough, as head has
                 raise SystemExit(f"standard output cannot be written ({error.strerror}).") from None
     else:

@@ -135,7 +135,7 @@ def with_text(path: Path, rows: list[tuple[str, dict]]) -> list[tuple[str, dict]
     if len(whole) < len(rows):
         blank = first_of([str(row_of(place)) for place, row in rows if not row["sentence"].strip()])
         left_out = len(rows) - len(whole)
-        print(f"{path}: {left_out:,} of {len(rows):,} rows have a label and no text, and are left out: {blank}.")
+        print(f"{path}: rows with a label and no text are left out, {left_out:,} of {len(rows):,}: {blank}.")
     return whole
 
 

@@ -114,8 +114,8 @@ def predict(
     unseen: Tensor,
     data: DatasetDict,
     labels: dict[int, str],
-) -> dict[str, dict[str, Tensor]]:
-    """Model → split (valid, train) → logits (sentence, class).
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, int]]:
+    """Model → split (valid, train) → logits (sentence, class); model → how many parameters it has.
 
     The first two are what a model has to beat: always the most frequent class, and the linear model of n-grams.
     "ensemble": this and the teacher, as they taught the distilled student together. `fitted`, `unseen`: what the n-gram
@@ -126,9 +126,11 @@ def predict(
         "most frequent class": {split: frequencies.expand(len(data[split]), -1) for split in ("valid", "train")},
         "n-gram model": {"valid": ngrams.predict_logits(data["valid"]["sentence"][:]), "train": fitted},
     }
+    parameters = {"n-gram model": ngrams.weights.size}
     for name, checkpoint in checkpoints.items():
         say(f"reading {sum(len(data[split]) for split in ('valid', 'train')):,} sentences with {checkpoint} ...")
         model, tokenizer = load_classifier(checkpoint, labels)
+        parameters[name] = model.num_parameters()
         logits[name] = {
             split: predict_logits(model, tokenizer, data[split]["sentence"][:]) for split in ("valid", "train")
         }
@@ -138,7 +140,8 @@ def predict(
                 split: weighted_mean([(weight, linear[split]), (1 - weight, logits["teacher"][split])])
                 for split in ("valid", "train")
             }
-    return logits
+            parameters["ensemble"] = parameters["teacher"] + parameters["n-gram model"]
+    return logits, parameters
 
 
 def compare_models() -> None:
@@ -149,8 +152,8 @@ def compare_models() -> None:
     train = data["train"]
     say(f"asking n-gram models of the {len(train):,} train sentences that they have not seen ...")
     fitted, unseen = fitted_and_unseen(ngrams, train["sentence"][:], train["label"][:], class_weights)
-    logits = predict(checkpoints, ngrams, fitted, unseen, data, labels)
-    table = compare(checkpoints, logits, data, len(labels))
+    logits, parameters = predict(checkpoints, ngrams, fitted, unseen, data, labels)
+    table = compare(checkpoints, parameters, logits, data, len(labels))
     say(table.to_string(float_format="{:.4f}".format))
     say("new: dev rows whose sentence is not in train")
     best = table.loc[list(checkpoints), "dev accuracy"].idxmax()

@@ -47,6 +47,11 @@ def print_utf8() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
+def discard_output() -> None:
+    """Sends nowhere what is still to be printed, where it cannot be: the last flush, at exit, would fail as well."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def wait_until(done: Callable[[], bool]) -> None:
     """Waits for what the first process does, however long: a barrier of the processes fails after some minutes."""
     while not done():
@@ -69,8 +74,9 @@ def is_first_process() -> bool:
 def stage(*outputs: Path, then: str = "") -> Iterator[None]:
     """What main() of every stage does its work in.
 
-    Raises SystemExit where another run is writing one of the `outputs`. SIGINT and SIGTERM end the block as an
-    exception does, so that nothing stays half written; exit status 1 and 143. `then`: the script to run next.
+    Raises SystemExit where another run is writing one of the `outputs`, or who read what is printed has ended, as head
+    does. SIGINT and SIGTERM end the block as an exception does, so that nothing stays half written; exit status 1 and
+    143. `then`: the script to run next.
     """
     print_utf8()
     if "ACCELERATE_MIXED_PRECISION" in os.environ and "RANK" not in os.environ:
@@ -84,6 +90,11 @@ def stage(*outputs: Path, then: str = "") -> Iterator[None]:
             yield
         if then:
             say(f"next: python {then}")
+        if sys.stdout:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
+        raise SystemExit(f"nobody reads any more what is printed: stopped; {GOES_ON}.") from None
     except Stopped:
         if is_first_process():
             print(f"stopped; {GOES_ON}.", file=sys.stderr)
@@ -122,6 +133,11 @@ def say(text: str) -> None:
     if is_first_process():
         tqdm.write(text)  # above a bar, if there is one
         sys.stdout.flush()  # whoever looks into a log file sees it
+
+
+def counted(number: int, noun: str) -> str:
+    """Such as "1 row" and "2,000 rows"."""
+    return f"{number:,} {noun}" + "s" * (number != 1)
 
 
 def progress(total: int, what: str, unit: str, **options: Any) -> tqdm:

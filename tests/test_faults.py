@@ -54,7 +54,7 @@ def run(stage: str, directory: Path, fault: Fault | None = None) -> tuple[int | 
 def whole(directory: Path) -> dict[str, object]:
     """Digests of what stands under a final name, but for what tells how far a training or a labelling has come, or a
     card, which gets its last section in the end."""
-    progress = ("state-", "history", "knowledge-shards", ".lock", "README.md")
+    progress = ("state-", "history", "knowledge-shards", ".lock", "README.md", "/best")
     return {name: value for name, value in outcome(directory).items() if not any(part in name for part in progress)}
 
 
@@ -206,6 +206,20 @@ def test_two_runs_at_once(stage, owner, function, call, undisturbed, tmp_path):
     assert first.end()[0] == -signal.SIGKILL and hidden(tmp_path)
     assert run(stage, tmp_path)[0] == 0
     assert outcome(tmp_path) == expected and not hidden(tmp_path)
+
+
+@pytest.mark.parametrize("stage", ["prepare_data", "train_bilstm"])
+def test_who_reads_what_is_printed_may_stop_reading(stage, undisturbed, tmp_path):
+    """As head does. What stage 1 prints stands in a buffer to its end, what a training prints does not."""
+    expected = undisturbed(stage, tmp_path)
+    unread = "import os, sys\nreading, writing = os.pipe()\nos.close(reading)\nsys.stdout = open(writing, 'w')\n"
+    (tmp_path / "unread.py").write_text(f"{unread}import {stage}\n{stage}.main()\n")
+    result = Child(tmp_path / "unread.py", tmp_path, CONSTANTS).result()
+    assert (result.returncode, result.stderr) == (1, f"nobody reads any more what is printed: {STOPPED}\n")
+    (tmp_path / "unread.py").unlink()
+    assert whole(tmp_path).items() <= expected.items() and not hidden(tmp_path)
+    assert run(stage, tmp_path)[0] == 0
+    assert outcome(tmp_path) == expected
 
 
 def test_runs_that_write_different_things_go_together(undisturbed, tmp_path):

@@ -99,6 +99,21 @@ def test_the_teacher_reads_what_stage_1_would_have_made_of_a_line(label_lines, m
     assert label_lines(raw.encode()) == label_lines(normalised.encode()) != []
 
 
+def test_a_training_that_was_stopped_predicts_and_says_so(finished, tmp_path, monkeypatch, capsys):
+    shutil.copytree("model3", tmp_path / "model3", symlinks=True)
+    monkeypatch.chdir(tmp_path)
+    run = json.loads(Path("model3/run.json").read_text(encoding="utf-8"))
+    run["settings"]["EPOCHS"] = 30
+    Path("model3/run.json").write_text(json.dumps(run), encoding="utf-8")
+    predict_test.predict_lines(io.BytesIO(HEADLINES[0].encode()))
+    printed = capsys.readouterr()
+    assert printed.err == (
+        f"model3/ has trained 3 of 30 epochs: taking {best_checkpoint(Path('model3'), '')}, the best of these; "
+        "python distill.py goes on.\n"
+    )
+    assert len(printed.out.splitlines()) == 1
+
+
 def test_an_unknown_argument_says_what_there_is(scratch):
     with pytest.raises(SystemExit, match=r"predict_test\.py - standard input"):
         predict_test.main(["--help"])

@@ -59,6 +59,7 @@ def test_the_table_on_the_screen_shows_the_models_and_what_they_have_to_beat(fin
         words = name.split()
         assert row[: len(words) + 2] == [*words, str(checkpoint), accuracy]
         assert row[len(words) + 3] == accuracy
+        assert row[-1] == f"{load_classifier(checkpoint)[0].num_parameters():,}"
     assert {path.name for path in report.OUTPUT.iterdir()} == {
         *("index.html", "comparison.csv", "comparison.png", "confusion_matrix.png", "per_class.csv", "errors.csv"),
         *("calibration.csv", "confidence.csv", "suspicious.csv"),
@@ -222,7 +223,7 @@ def test_of_train_the_ensemble_says_what_the_student_was_taught(finished):
     ngrams, class_weights = report.find_ngrams(data)
     train = data["train"]
     both = fitted_and_unseen(ngrams, train["sentence"][:], train["label"][:], class_weights)
-    logits = report.predict({"teacher": best_checkpoint(Path("model1"), "")}, ngrams, *both, data, labels)
+    logits, _ = report.predict({"teacher": best_checkpoint(Path("model1"), "")}, ngrams, *both, data, labels)
     torch.testing.assert_close(logits["n-gram model"]["train"], ngrams.predict_logits(train["sentence"][:]))
     taught = {row["sentence"]: row["label"] for row in load_from_disk("knowledge") if row["source"] == "train"}
     expected = torch.tensor([taught[sentence] for sentence in train["sentence"]])

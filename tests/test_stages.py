@@ -130,6 +130,15 @@ def test_knowledge_is_reused_for_another_student_and_made_anew_for_another_teach
     assert json.loads((tmp_path / "knowledge/origin.json").read_text())["teachers"].keys() == {other}
 
 
+def test_a_student_of_another_teacher_is_told_by_the_teachers_names(finished, monkeypatch):
+    others = [str(best_checkpoint(Path(name), "")) for name in ("model1", "model2")]
+    monkeypatch.setattr(distill, "TEACHERS", others)
+    with pytest.raises(SystemExit) as stop:
+        distill.main()
+    told = f"(TEACHERS [] → {others}, teachers {others[0]} → {', '.join(others)}): move it away"
+    assert told in stop.value.code
+
+
 def test_unreachable_hub_says_how_to_get_the_teacher(small_tnews, monkeypatch):
     prepare_data.main()
     monkeypatch.setattr(finetune_bert, "MODEL_NAME", "bert-base-chinese")

@@ -27,9 +27,15 @@ def new_sentences(data: DatasetDict) -> Tensor:
 
 
 def compare(
-    checkpoints: dict[str, Path], logits: dict[str, dict[str, Tensor]], data: DatasetDict, classes: int
+    checkpoints: dict[str, Path],
+    parameters: dict[str, int],
+    logits: dict[str, dict[str, Tensor]],
+    data: DatasetDict,
+    classes: int,
 ) -> pandas.DataFrame:
-    """A row a model: accuracy and macro-F1 on dev, all of it and the sentences that train does not hold; on train."""
+    """A row a model: accuracy and macro-F1 on dev, all of it and the sentences that train does not hold; on train; how
+    many `parameters` it has, as text.
+    """
     new = new_sentences(data)
     truth = {split: torch.tensor(data[split]["label"][:]) for split in ("valid", "train")}
 
@@ -49,6 +55,7 @@ def compare(
             "accuracy, new": accuracy(predicted["valid"][new], truth["valid"][new]),
             "macro-F1, new": macro_f1(predicted["valid"][new], truth["valid"][new]),
             "train accuracy": accuracy(predicted["train"], truth["train"]),
+            "parameters": f"{parameters[name]:,}" if name in parameters else "",
         }
     return pandas.DataFrame.from_dict(rows, orient="index")
 

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bert_to_bilstm.models.checkpoints import load_classifier
+from bert_to_bilstm.stages import counted
 
 SINGLE = 200  # headlines that are classified one by one
 BATCHED = 1024  # headlines that are classified in batches
@@ -54,7 +55,7 @@ def cost_table(teacher: Path, student: Path, sentences: list[str], labels: dict[
     megabytes = [round((path / "model.safetensors").stat().st_size / 1e6, 1) for path in paths]
     milliseconds = [round(median(column), 2) for column in zip(*times, strict=True)]
     per_second = [round(median(column), 1) for column in zip(*speeds, strict=True)]
-    where = f"CPU, {torch.get_num_threads()} threads"
+    where = f"CPU, {counted(torch.get_num_threads(), 'thread')}"
     smaller: dict[str, Sequence[float]] = {
         "parameters": parameters,
         "MB on disk": megabytes,

@@ -14,6 +14,7 @@ import pandas
 import torch
 
 from bert_to_bilstm.files import new_directory
+from bert_to_bilstm.stages import counted
 from bert_to_bilstm.text.tables import JSON, SUFFIXES, find_column, read_records, suffix_of
 
 URL = "https://storage.googleapis.com/cluebenchmark/tasks/tnews_public.zip"
@@ -101,7 +102,9 @@ def read_rows(path: Path, columns: dict[str, Sequence[str]]) -> list[tuple[str, 
     where a file is not like that.
     """
     rows, form = [], suffix_of(path)
-    remedies = {field: f"name it so, or name it in {field.upper()}_COLUMN" for field in NAMED}
+    remedies = {
+        field: f"name it so, or name it in {field.upper()}_COLUMN at the top of prepare_data.py" for field in NAMED
+    }
     if form == ".txt":
         remedies = dict.fromkeys(columns, f"{TEXT_FORM} in each line")
     for place, record in read_records(path):
@@ -145,7 +148,7 @@ def collect_labels(path: Path, rows: list[tuple[str, dict]]) -> pandas.DataFrame
     labels = sorted({str(row["label"]) for _, row in rows})
     if len(labels) > max(MANY, len(rows) // 2):
         is_text = suffix_of(path) == ".txt"
-        remedy = TEXT_FORM if is_text else "name the column of the labels in LABEL_COLUMN"
+        remedy = TEXT_FORM if is_text else "name the column of the labels in LABEL_COLUMN of prepare_data.py"
         raise SystemExit(
             f"{path}: {len(labels):,} labels in {len(rows):,} rows, such as {labels[0][:40]!r}: {remedy}, or, if these "
             "are the classes, list them in labels.json."
@@ -198,7 +201,9 @@ def hold_out(train: dict[str, list], seed: int) -> tuple[dict[str, list], dict[s
     shuffled = table.sample(frac=1, random_state=seed).sort_values("label", kind="stable")
     taken = shuffled[shuffled.duplicated("label")].iloc[HELD_OUT // 2 :: HELD_OUT].index
     if not len(taken):
-        raise SystemExit(f"{len(table)} rows of train are too few to hold some of them out: add a dev file, or rows.")
+        raise SystemExit(
+            f"train has {counted(len(table), 'row')}, too few to hold some of them out: add a dev file, or rows."
+        )
     return table.drop(taken).to_dict("list"), table.loc[sorted(taken)].to_dict("list")
 
 

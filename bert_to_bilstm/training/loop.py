@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bert_to_bilstm.memory import release_memory
 from bert_to_bilstm.outputs.model_card import model_card
-from bert_to_bilstm.stages import progress, say, time_left
+from bert_to_bilstm.stages import counted, progress, say, time_left
 from bert_to_bilstm.training.batches import LengthGroupedBatches
 from bert_to_bilstm.training.calibration import best_temperature
 from bert_to_bilstm.training.device import make_accelerator, say_if_busy, within_memory
@@ -56,7 +56,7 @@ def fit(
     assert batches.seed is not None
     trained, sentences = model, {"train": len(batches.lengths), "dev": len(dev.lengths)}
     if (steps := run.epochs * len(train_loader)) < FEW_STEPS:
-        say(f"{steps} steps in all are few: raise EPOCHS or lower BATCH_SIZE until there are at least {FEW_STEPS}.")
+        say(f"{counted(steps, 'step')} in all: raise EPOCHS or lower BATCH_SIZE until there are at least {FEW_STEPS}.")
     if accelerator.device.type == "cpu" and accelerator.num_processes == 1:
         say_if_busy()
     accelerator.wait_for_everyone()  # the others have looked at the directory before it is written to

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -37,11 +38,12 @@ from bert_to_bilstm.models.checkpoints import (
     save_tokenizer,
 )
 from bert_to_bilstm.outputs.plots import draw_history
-from bert_to_bilstm.stages import is_first_process, say
+from bert_to_bilstm.stages import counted, is_first_process, say
 from bert_to_bilstm.training.device import is_out_of_memory
 
 HISTORY_COLUMNS = ["epoch", "train_loss", "valid_accuracy", "seconds", "samples_per_second"]
 DIGESTS = ("data", "labels", "char_table", "tokenizer")  # of what stage 1 left, in run.json
+DIGESTED = (*DIGESTS, "model")  # and of MODEL_NAME
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,11 @@ class Run:
         if different == ["EPOCHS"] and not (self.can_be_extended and self.epochs > planned):
             why = "" if self.can_be_extended else ", and its learning rate was planned for them"
             raise SystemExit(
-                f"{self.directory}/ was trained for {planned} epochs{why}: for EPOCHS = {self.epochs}, train anew "
-                f"({move})."
+                f"{self.directory}/ was trained for {counted(planned, 'epoch')}{why}: for EPOCHS = {self.epochs}, "
+                f"train anew ({move})."
             )
         if different not in ([], ["EPOCHS"]):
-            changes = ", ".join(f"{name} {earlier.get(name)!r} → {settings.get(name)!r}" for name in different)
+            changes = ", ".join(change(name, earlier.get(name), settings.get(name)) for name in different)
             raise SystemExit(
                 f"{self.directory}/ was trained with other settings or data ({changes}): move it away ({move})."
             )
@@ -102,8 +104,7 @@ class Run:
                     f"state-*/ to go on from: put them back, or move it away ({move}) to train anew."
                 )
             return False
-        self.clean_up(done)  # this and the link: where it was killed just before it did so
-        self.link_best()
+        self.clean_up(done)  # where it was killed just before it did so
         say(f"{self.directory}/ is finished with these settings and this data; nothing to do.")
         return True
 
@@ -196,7 +197,7 @@ class Run:
         size = bytes_of_weights / 1e6
         more = 6 + (kept < self.epochs)
         return (
-            f"{self.directory}/ will take {kept * size:,.0f} MB: {kept} checkpoints of {size:,.0f} MB "
+            f"{self.directory}/ will take {kept * size:,.0f} MB: {counted(kept, 'checkpoint')} of {size:,.0f} MB "
             f"(KEEP_CHECKPOINTS); {more * size:,.0f} MB more while it trains."
         )
 
@@ -205,7 +206,10 @@ class Run:
         return f"state-{epochs}" if epochs < self.epochs or self.can_be_extended else ""
 
     def clean_up(self, epochs: int) -> None:
-        """Removes the checkpoints and states that do not stay after so many epochs, if that has not been done."""
+        """Links `best`, and removes the checkpoints and states that do not stay after so many epochs, if that has not
+        been done.
+        """
+        self.link_best()
         last = self.last_state(epochs)
         if is_first_process() and any(path.name != last for path in saved_states(self.directory)):
             self.remove_checkpoints()
@@ -232,9 +236,8 @@ class Run:
                 temporary.symlink_to(best)
                 os.replace(temporary, link)
 
-    def conclude(self, history: list[dict]) -> Path:
-        """Links `best` to the best checkpoint, and says where it is; returns its path."""
-        self.link_best()
+    def conclude(self, history: list[dict]) -> None:
+        """Says where the best checkpoint is."""
         best = best_checkpoint(self.directory, "")
         seconds = sum(float(row["seconds"]) for row in history)
         size = sum(
@@ -242,10 +245,18 @@ class Run:
         )
         epoch, accuracy = best.name.split("-")
         say(
-            f"{self.directory}/: {len(history)} epochs in {seconds / 60:.1f} minutes, {size / 1e6:,.0f} MB; "
+            f"{self.directory}/: {counted(len(history), 'epoch')} in {seconds / 60:.1f} minutes, {size / 1e6:,.0f} MB; "
             f"the best is {best} (epoch {epoch}, dev accuracy {accuracy})."
         )
-        return best
+
+
+def change(name: str, earlier: Any, now: Any) -> str:
+    """How one setting differs, in words: digests tell nobody anything."""
+    if isinstance(earlier, dict) and isinstance(now, dict):
+        if list(earlier) != list(now):
+            return f"{name} {', '.join(earlier) or 'none'} → {', '.join(now) or 'none'}"
+        return f"{name}: other {', '.join(key for key in now if earlier[key] != now[key])}"
+    return f"other {name}" if name in DIGESTED else f"{name} {earlier!r} → {now!r}"
 
 
 def move_away(directory: Path) -> str:
@@ -299,8 +310,8 @@ def read_history(directory: Path) -> list[dict[str, str]]:
 def trained_checkpoint(directory: Path, script: str, digests: dict[str, str] | None, finished: bool = False) -> Path:
     """The best checkpoint of a training on the data with these `digests` (of text.dataset; None: on any).
 
-    Raises SystemExit, naming the `script` to run, where there is none, or the data was other data; with `finished` also
-    where the training was stopped, or goes on in another terminal.
+    Raises SystemExit, naming the `script` to run, where there is none, or the data was other data. Where the training
+    was stopped, or goes on in another terminal, a line says so, or, with `finished`, SystemExit.
     """
     if not checkpoints(directory) and read_history(directory):
         raise SystemExit(
@@ -317,9 +328,12 @@ def trained_checkpoint(directory: Path, script: str, digests: dict[str, str] | N
             f"away ({move_away(directory)}) and run python {script}."
         )
     epochs = len(read_history(directory))
-    if finished and epochs < settings["EPOCHS"]:
-        raise SystemExit(
-            f"{directory}/ has trained {epochs} of {settings['EPOCHS']} epochs: let python {script} go on to its end, "
-            "or name one of its checkpoints in TEACHERS."
-        )
+    if epochs < settings["EPOCHS"]:
+        so_far = f"{directory}/ has trained {epochs} of {settings['EPOCHS']} epochs"
+        if finished:
+            raise SystemExit(
+                f"{so_far}: let python {script} go on to its end, or name one of its checkpoints in TEACHERS."
+            )
+        if is_first_process():  # not among the predictions, which standard output may be for
+            print(f"{so_far}: taking {best}, the best of these; python {script} goes on.", file=sys.stderr)
     return best

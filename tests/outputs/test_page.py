@@ -57,7 +57,7 @@ def example_page(classes: int, dev: int) -> Page:
             noise = torch.rand(len(truth), classes, generator=generator)
             logits[name][split] = noise + torch.nn.functional.one_hot(answer, classes) * (1 + 4 * noise[:, :1])
     truth = torch.tensor(data["valid"]["label"][:])
-    models = compare({STUDENT: Path("model3/2-0.2000")}, logits, data, classes)
+    models = compare({STUDENT: Path("model3/2-0.2000")}, {STUDENT: 6_352_144}, logits, data, classes)
     by_epoch = pandas.DataFrame({"n-gram model": [0.5, 0.5], "teacher": [0.7, None], STUDENT: [0.1, 0.2]}, [1, 2])
     mine = logits[STUDENT]["valid"]
     return Page(

@@ -239,6 +239,6 @@ def test_blanks_are_no_labels_and_what_is_not_read_is_named(tnews, capsys):
     prepare_data.main()
     printed = capsys.readouterr().out
     assert load_labels() == {0: "好评", 1: "差评"}
-    assert "tnews/train.csv: 1 of 60 rows have a label and no text, and are left out: 7.\n" in printed
+    assert "tnews/train.csv: rows with a label and no text are left out, 1 of 60: 7.\n" in printed
     assert sum(map(len, load_data().values())) == 59
     assert "tnews/validation.csv is not read: files are called train, dev, test, test1.0 or labels" in printed

@@ -131,7 +131,7 @@ def test_other_data_stop_too(prepared):
     Path("tnews/train.json").write_text("\n".join(lines[1:]), encoding="utf-8")
     with pytest.raises(SystemExit, match=r"model2/: trained on other data than data/ .* \(mv model2 model2-1\)"):
         prepare_data.main()
-    with pytest.raises(SystemExit, match=r"other settings or data \(data "):
+    with pytest.raises(SystemExit, match=r"other settings or data \(other data"):
         train_bilstm.main()
 
 

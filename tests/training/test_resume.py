@@ -1,5 +1,6 @@
 """Runs that are killed, really, with SIGKILL, and what they have lost: nothing."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -88,8 +89,12 @@ def test_a_killed_run_ends_as_if_it_had_not_been(workplace, stage, fault):
 
 
 def test_the_best_that_history_names_is_there_until_the_next_state_is(workplace):
-    """Where the epoch that is repeated comes out otherwise, as on another machine, it may be the best of all."""
+    """And under the name of `best`, long before the end. Where the epoch that is repeated comes out otherwise, as on
+    another machine, it may be the best of all.
+    """
     directory, _ = workplace("train_bilstm")
     assert run(directory, "train_bilstm", Fault("torch", "save", 2)) == -signal.SIGKILL
     [row] = pandas.read_csv(directory / "out/history.csv", dtype=str).to_dict("records")
-    assert (directory / f"out/{row['epoch']}-{row['valid_accuracy']}/model.safetensors").exists()
+    best = f"{row['epoch']}-{row['valid_accuracy']}"
+    assert (directory / "out" / best / "model.safetensors").exists()
+    assert os.readlink(directory / "out/best") == best
