@@ -11,7 +11,7 @@ test: .venv/ready
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m pytest -n auto --dist loadfile --cov --cov-fail-under=95
+	$(PYTHON) -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-fail-under=95
 
 # The five stages on the real data; set the constants at the top of each first.
 tnews: .venv/ready

@@ -43,8 +43,9 @@ from bert_to_bilstm.outputs.spreadsheet import BOM, as_csv, as_data
 from bert_to_bilstm.settings import settings_of
 from bert_to_bilstm.stages import (
     counted,
-    discard_output,
     is_first_process,
+    note,
+    output_lost,
     print_utf8,
     progress,
     quiet_libraries,
@@ -117,7 +118,7 @@ def load_predictor(directory: Path, labels: dict[int, str] | None = None) -> Pre
         if is_exported(directory):
             classify = Classifier(directory, torch.get_num_threads())
             return Predictor(classify.probabilities, tokenizer, names, descriptions)
-        print(f"{directory} has no model.int8.onnx, as the best have: predicting with torch.", file=sys.stderr)
+        note(f"{directory} has no model.int8.onnx, which the best gets at the end: predicting with torch.")
     probabilities = partial(predict_probabilities, model, tokenizer, batch_size=BATCH_SIZE)
     return Predictor(probabilities, tokenizer, names, descriptions)
 
@@ -290,7 +291,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     elif len(arguments) == 1 and not arguments[0].startswith("-"):
         path = expand(arguments[0])
         if not path.is_file():
-            raise SystemExit(f"{path} is not a file that is there: name a table.")
+            raise SystemExit(f"{path} is not a file that is there: name a table (a model: in MODEL, at the top).")
         with stage(output_of(path)):
             predict_table(path)
     elif list(arguments) == ["-"]:
@@ -299,7 +300,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         try:
             predict_lines(cast(BufferedReader, sys.stdin.buffer))
         except OSError as error:
-            discard_output()
+            output_lost()
             if not isinstance(error, BrokenPipeError):  # there the reader has seen enough, as head has
                 raise SystemExit(f"standard output cannot be written ({error.strerror}).") from None
     else:

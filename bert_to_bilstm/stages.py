@@ -41,15 +41,25 @@ def quiet_libraries() -> None:
 
 
 def print_utf8() -> None:
-    """Prints UTF-8 whatever the locale: a label may be in any script. What cannot be written is escaped."""
+    """Prints UTF-8 whatever the locale: a label may be in any script. What cannot be written is escaped; where a stream
+    was closed by whoever started this, nothing is.
+    """
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
-def discard_output() -> None:
-    """Sends nowhere what is still to be printed, where it cannot be: the last flush, at exit, would fail as well."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def output_lost() -> str:
+    """Why standard output takes no more, where it does not, such as "Broken pipe" where who read it has ended, as head
+    does. Then what is still to be printed goes nowhere, or the last flush, at exit, would fail as well.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error.strerror or str(error)
+    return ""
 
 
 def wait_until(done: Callable[[], bool]) -> None:
@@ -74,32 +84,35 @@ def is_first_process() -> bool:
 def stage(*outputs: Path, then: str = "") -> Iterator[None]:
     """What main() of every stage does its work in.
 
-    Raises SystemExit where another run is writing one of the `outputs`, or who read what is printed has ended, as head
-    does. SIGINT and SIGTERM end the block as an exception does, so that nothing stays half written; exit status 1 and
-    143. `then`: the script to run next.
+    Raises SystemExit where another run is writing one of the `outputs`, or standard output cannot be written. SIGINT
+    and SIGTERM end the block as an exception does, so that nothing stays half written; exit status 1 and 143. `then`:
+    the script to run next.
     """
     print_utf8()
     if "ACCELERATE_MIXED_PRECISION" in os.environ and "RANK" not in os.environ:
         print("accelerate launch started one process; for several give it --multi_gpu, without GPUs too.")
     quiet_libraries()
+    state = f"stopped; {GOES_ON}"
     handlers = {number: signal.signal(number, partial(stop, os.getpid())) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with ExitStack() as claims:
             for path in outputs:
                 claims.enter_context(claim(path))
             yield
+        state = "all else is done"
         if then:
             say(f"next: python {then}")
-        if sys.stdout:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        discard_output()
-        raise SystemExit(f"nobody reads any more what is printed: stopped; {GOES_ON}.") from None
+        sys.stdout.flush()
+    except OSError as error:
+        reason = output_lost()
+        if not reason and not isinstance(error, BrokenPipeError):
+            raise
+        raise SystemExit(f"standard output cannot be written ({reason or error.strerror}): {state}.") from None
     except Stopped:
-        if is_first_process():
-            print(f"stopped; {GOES_ON}.", file=sys.stderr)
+        note(f"{state}.")
         raise
     finally:
+        output_lost()
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
@@ -133,6 +146,13 @@ def say(text: str) -> None:
     if is_first_process():
         tqdm.write(text)  # above a bar, if there is one
         sys.stdout.flush()  # whoever looks into a log file sees it
+
+
+def note(text: str) -> None:
+    """Prints `text` once to standard error, if that can be written: not among what standard output is for."""
+    if is_first_process() and sys.stderr:
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
 
 
 def counted(number: int, noun: str) -> str:

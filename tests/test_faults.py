@@ -208,15 +208,30 @@ def test_two_runs_at_once(stage, owner, function, call, undisturbed, tmp_path):
     assert outcome(tmp_path) == expected and not hidden(tmp_path)
 
 
-@pytest.mark.parametrize("stage", ["prepare_data", "train_bilstm"])
-def test_who_reads_what_is_printed_may_stop_reading(stage, undisturbed, tmp_path):
-    """As head does. What stage 1 prints stands in a buffer to its end, what a training prints does not."""
+DONE = "standard output cannot be written ({}): all else is done.\n"
+HALF = "standard output cannot be written ({}): " + STOPPED + "\n"
+
+
+@pytest.mark.parametrize(
+    ("stage", "output", "status", "told"),
+    [  # what stage 1 prints stands in a buffer to its end, what a training prints does not
+        ("prepare_data", "open('/dev/full', 'w')", 1, DONE.format("No space left on device")),
+        ("train_bilstm", "open('/dev/full', 'w')", 1, HALF.format("No space left on device")),
+        ("train_bilstm", "unread()", 1, HALF.format("Broken pipe")),
+        ("train_bilstm", "None", 0, ""),
+    ],
+    ids=["into a full disk", "into a full disk, at once", "into a pipe that head has left", "nowhere"],
+)
+def test_what_is_printed_cannot_be_written(stage, output, status, told, undisturbed, tmp_path):
+    if "/dev/full" in output and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full, a disk that is always full")
     expected = undisturbed(stage, tmp_path)
-    unread = "import os, sys\nreading, writing = os.pipe()\nos.close(reading)\nsys.stdout = open(writing, 'w')\n"
-    (tmp_path / "unread.py").write_text(f"{unread}import {stage}\n{stage}.main()\n")
-    result = Child(tmp_path / "unread.py", tmp_path, CONSTANTS).result()
-    assert (result.returncode, result.stderr) == (1, f"nobody reads any more what is printed: {STOPPED}\n")
-    (tmp_path / "unread.py").unlink()
+    unread = "def unread():\n    reading, writing = os.pipe()\n    os.close(reading)\n    return open(writing, 'w')\n"
+    script = f"import os, sys\nimport {stage}\n{unread}sys.stdout = {output}\n{stage}.main()\n"
+    (tmp_path / "script.py").write_text(script)
+    result = Child(tmp_path / "script.py", tmp_path, CONSTANTS).result()
+    assert (result.returncode, result.stderr) == (status, told)
+    (tmp_path / "script.py").unlink()
     assert whole(tmp_path).items() <= expected.items() and not hidden(tmp_path)
     assert run(stage, tmp_path)[0] == 0
     assert outcome(tmp_path) == expected

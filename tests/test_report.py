@@ -52,6 +52,9 @@ def test_the_table_on_the_screen_shows_the_models_and_what_they_have_to_beat(fin
     assert rows[1][:4] == ["most", "frequent", "class", "0.3333"]  # of three classes, as many sentences each
     assert rows[2][:2] == ["n-gram", "model"] and float(rows[2][2]) > 0.5
     assert rows[4][0] == "ensemble" and float(rows[4][1]) > 0.5
+    parameters = [int(row[-1].replace(",", "")) for row in rows[2:5]]
+    assert parameters[0] == report.find_ngrams(load_from_disk("data"))[0].weights.size
+    assert parameters[2] == parameters[0] + parameters[1]
     for row, (name, directory) in zip([rows[3], *rows[5:7]], NAMES.items(), strict=True):
         checkpoint = best_checkpoint(Path(directory), "")
         accuracy = checkpoint.name.split("-")[1]

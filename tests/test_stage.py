@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bert_to_bilstm.files import writing
-from bert_to_bilstm.stages import claim, stage
+from bert_to_bilstm.stages import claim, counted, stage
 
 STOPPED = "stopped; the same command, given again, goes on with what is whole so far.\n"
 
@@ -79,6 +79,10 @@ def test_what_is_not_the_disks_fault_stays_what_it_is(scratch):
     for error in (RuntimeError("a mistake of ours"), FileNotFoundError(errno.ENOENT, "no such file")):
         with pytest.raises(type(error)), writing(scratch):
             raise error
+
+
+def test_one_row_is_a_row():
+    assert (counted(1, "row"), counted(0, "row"), counted(2000, "row")) == ("1 row", "0 rows", "2,000 rows")
 
 
 def test_one_process_under_accelerate_launch_says_how_to_get_several(scratch, capsys, monkeypatch):

@@ -20,6 +20,7 @@ from bert_to_bilstm.models.pretrained import load_pretrained
 from bert_to_bilstm.text.char_table import builtin_table
 from bert_to_bilstm.text.dataset import load_labels
 from bert_to_bilstm.training.prediction import predict_logits
+from bert_to_bilstm.training.run import change
 
 
 @pytest.mark.parametrize("directory", ["model1", "model2", "model3"])
@@ -137,6 +138,13 @@ def test_a_student_of_another_teacher_is_told_by_the_teachers_names(finished, mo
         distill.main()
     told = f"(TEACHERS [] → {others}, teachers {others[0]} → {', '.join(others)}): move it away"
     assert told in stop.value.code
+
+
+def test_of_what_a_digest_is_kept_it_is_told_which_is_another():
+    assert change("teachers", {"a": "12", "b": "34"}, {"a": "12", "b": "56"}) == "other teachers: b"
+    assert change("unlabelled", {}, {"more.txt": "12"}) == "unlabelled none → more.txt"
+    assert change("model", "12", "34") == "other model"
+    assert change("augmentation", {}, {"tries": 2}) == "augmentation {} → {'tries': 2}"
 
 
 def test_unreachable_hub_says_how_to_get_the_teacher(small_tnews, monkeypatch):

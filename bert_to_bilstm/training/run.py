@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -38,12 +37,12 @@ from bert_to_bilstm.models.checkpoints import (
     save_tokenizer,
 )
 from bert_to_bilstm.outputs.plots import draw_history
-from bert_to_bilstm.stages import counted, is_first_process, say
+from bert_to_bilstm.stages import counted, is_first_process, note, say
 from bert_to_bilstm.training.device import is_out_of_memory
 
 HISTORY_COLUMNS = ["epoch", "train_loss", "valid_accuracy", "seconds", "samples_per_second"]
 DIGESTS = ("data", "labels", "char_table", "tokenizer")  # of what stage 1 left, in run.json
-DIGESTED = (*DIGESTS, "model")  # and of MODEL_NAME
+DIGESTED = (*DIGESTS, "model", "teachers", "unlabelled")  # the latter two: path → digest
 
 
 @dataclass(frozen=True)
@@ -209,7 +208,7 @@ class Run:
         """Links `best`, and removes the checkpoints and states that do not stay after so many epochs, if that has not
         been done.
         """
-        self.link_best()
+        self.link_best(epochs)
         last = self.last_state(epochs)
         if is_first_process() and any(path.name != last for path in saved_states(self.directory)):
             self.remove_checkpoints()
@@ -224,12 +223,15 @@ class Run:
             if checkpoint not in last:
                 remove_files(checkpoint[2], CHECKPOINT_FILES)
 
-    def link_best(self) -> None:
-        """Links `best` to the best checkpoint, if there is one and it is not that already."""
+    def link_best(self, epochs: int) -> None:
+        """Links `best` to the best checkpoint of so many epochs, if there is one and it is not that already."""
         link, temporary = self.directory / "best", self.directory / ".best.tmp"
-        if not is_first_process() or not checkpoints(self.directory):
+        best = next((path.name for epoch, _, path in best_first(self.directory) if epoch <= epochs), None)
+        if not is_first_process() or not best:
             return
-        best = best_checkpoint(self.directory, "").name
+        if link.exists() and not link.is_symlink():
+            say(f"{link} is no link of ours: it stays, and does not lead to {best}, the best.")
+            return
         with suppress(OSError):  # where links are not allowed, as on some Windows machines, its name has to do
             temporary.unlink(missing_ok=True)
             if not link.is_symlink() or os.readlink(link) != best:
@@ -252,11 +254,14 @@ class Run:
 
 def change(name: str, earlier: Any, now: Any) -> str:
     """How one setting differs, in words: digests tell nobody anything."""
-    if isinstance(earlier, dict) and isinstance(now, dict):
-        if list(earlier) != list(now):
-            return f"{name} {', '.join(earlier) or 'none'} → {', '.join(now) or 'none'}"
-        return f"{name}: other {', '.join(key for key in now if earlier[key] != now[key])}"
-    return f"other {name}" if name in DIGESTED else f"{name} {earlier!r} → {now!r}"
+    if name not in DIGESTED:
+        return f"{name} {earlier!r} → {now!r}"
+    if not isinstance(now, dict):
+        return f"other {name}"
+    earlier = earlier or {}
+    if earlier.keys() == now.keys():
+        return f"other {name}: {', '.join(key for key in now if earlier[key] != now[key])}"
+    return f"{name} {', '.join(earlier) or 'none'} → {', '.join(now) or 'none'}"
 
 
 def move_away(directory: Path) -> str:
@@ -334,6 +339,6 @@ def trained_checkpoint(directory: Path, script: str, digests: dict[str, str] | N
             raise SystemExit(
                 f"{so_far}: let python {script} go on to its end, or name one of its checkpoints in TEACHERS."
             )
-        if is_first_process():  # not among the predictions, which standard output may be for
-            print(f"{so_far}: taking {best}, the best of these; python {script} goes on.", file=sys.stderr)
+        if epochs:  # or history.csv was not brought here
+            note(f"{so_far}: taking {best}, the best of these; python {script} goes on.")
     return best

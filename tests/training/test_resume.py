@@ -98,3 +98,17 @@ def test_the_best_that_history_names_is_there_until_the_next_state_is(workplace)
     best = f"{row['epoch']}-{row['valid_accuracy']}"
     assert (directory / "out" / best / "model.safetensors").exists()
     assert os.readlink(directory / "out/best") == best
+    (rest,) = (directory / "out").glob("2-*")
+    rest.rename(rest.with_name("2-0.9999"))  # otherwise it comes out
+    assert run(directory, "train_bilstm", Fault("torch", "save")) == -signal.SIGKILL
+    assert os.readlink(directory / "out/best") == best
+
+
+def test_what_a_user_has_called_best_stays(workplace):
+    directory, expected = workplace("train_bilstm")
+    (directory / "out/best").mkdir(parents=True)
+    (directory / "out/run.json").write_text('{"settings": {"EPOCHS": 3}}')  # of a run that failed in its first epoch
+    result = Child("train_bilstm", directory, SETTINGS | {"train_bilstm.OUTPUT": Path("out")}).result()
+    assert result.returncode == 0
+    assert f"out/best is no link of ours: it stays, and does not lead to {expected['best']}, the best." in result.stdout
+    assert (directory / "out/best").is_dir() and not list((directory / "out").glob(".best*"))
