@@ -50,11 +50,12 @@ def print_utf8() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
-def output_lost() -> str:
-    """Why standard output takes no more, where it does not, such as "Broken pipe" where who read it has ended, as head
-    does. Then what is still to be printed goes nowhere, or the last flush, at exit, would fail as well.
+def output_lost(more: str = "") -> str:
+    """Why standard output does not take what is still to be printed, and `more`, such as "Broken pipe" where who read
+    it has ended, as head does; empty where it does. Then all that goes nowhere, or the last flush, at exit, would fail.
     """
     try:
+        sys.stdout.write(more)
         sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -103,11 +104,10 @@ def stage(*outputs: Path, then: str = "") -> Iterator[None]:
         if then:
             say(f"next: python {then}")
         sys.stdout.flush()
-    except OSError as error:
-        reason = output_lost()
-        if not reason and not isinstance(error, BrokenPipeError):
-            raise
-        raise SystemExit(f"standard output cannot be written ({reason or error.strerror}): {state}.") from None
+    except OSError:
+        if reason := output_lost("\n"):  # of a stream without a buffer nothing is left that would tell
+            raise SystemExit(f"standard output cannot be written ({reason}): {state}.") from None
+        raise
     except Stopped:
         note(f"{state}.")
         raise

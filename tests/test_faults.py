@@ -212,23 +212,39 @@ DONE = "standard output cannot be written ({}): all else is done.\n"
 HALF = "standard output cannot be written ({}): " + STOPPED + "\n"
 
 
+PRINTING = """
+import io, os, sys
+import {stage}
+
+def unread():
+    reading, writing = os.pipe()
+    os.close(reading)
+    return open(writing, "w")
+
+def unbuffered():
+    return io.TextIOWrapper(open("/dev/full", "wb", 0), write_through=True)
+
+sys.stdout = {output}
+{stage}.main()
+"""
+FULL, UNREAD = "No space left on device", "Broken pipe"
+
+
 @pytest.mark.parametrize(
     ("stage", "output", "status", "told"),
     [  # what stage 1 prints stands in a buffer to its end, what a training prints does not
-        ("prepare_data", "open('/dev/full', 'w')", 1, DONE.format("No space left on device")),
-        ("train_bilstm", "open('/dev/full', 'w')", 1, HALF.format("No space left on device")),
-        ("train_bilstm", "unread()", 1, HALF.format("Broken pipe")),
-        ("train_bilstm", "None", 0, ""),
+        pytest.param("prepare_data", "open('/dev/full', 'w')", 1, DONE.format(FULL), id="a full disk"),
+        pytest.param("train_bilstm", "open('/dev/full', 'w')", 1, HALF.format(FULL), id="a full disk, at once"),
+        pytest.param("prepare_data", "unbuffered()", 1, HALF.format(FULL), id="a full disk, without a buffer"),
+        pytest.param("train_bilstm", "unread()", 1, HALF.format(UNREAD), id="a pipe that head has left"),
+        pytest.param("train_bilstm", "None", 0, "", id="closed"),
     ],
-    ids=["into a full disk", "into a full disk, at once", "into a pipe that head has left", "nowhere"],
 )
 def test_what_is_printed_cannot_be_written(stage, output, status, told, undisturbed, tmp_path):
-    if "/dev/full" in output and not Path("/dev/full").exists():
+    if FULL in told and not Path("/dev/full").exists():
         pytest.skip("no /dev/full, a disk that is always full")
     expected = undisturbed(stage, tmp_path)
-    unread = "def unread():\n    reading, writing = os.pipe()\n    os.close(reading)\n    return open(writing, 'w')\n"
-    script = f"import os, sys\nimport {stage}\n{unread}sys.stdout = {output}\n{stage}.main()\n"
-    (tmp_path / "script.py").write_text(script)
+    (tmp_path / "script.py").write_text(PRINTING.format(stage=stage, output=output))
     result = Child(tmp_path / "script.py", tmp_path, CONSTANTS).result()
     assert (result.returncode, result.stderr) == (status, told)
     (tmp_path / "script.py").unlink()
