@@ -150,7 +150,7 @@ def say(text: str) -> None:
 
 def note(text: str) -> None:
     """Prints `text` once to standard error, if that can be written: not among what standard output is for."""
-    if is_first_process() and sys.stderr:
+    if is_first_process():
         with suppress(OSError):
             print(text, file=sys.stderr, flush=True)
 

@@ -210,8 +210,6 @@ def test_two_runs_at_once(stage, owner, function, call, undisturbed, tmp_path):
 
 DONE = "standard output cannot be written ({}): all else is done.\n"
 HALF = "standard output cannot be written ({}): " + STOPPED + "\n"
-
-
 PRINTING = """
 import io, os, sys
 import {stage}
